@@ -1,0 +1,1 @@
+//! The edge: performs what the engine decided, on processes, sockets and files.

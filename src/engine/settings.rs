@@ -1,0 +1,74 @@
+//! The part of the configuration that the engine goes by, and what belongs to one host.
+
+use heapless::{String, Vec};
+
+use super::ident::NodeName;
+use crate::limits::{
+    ADVERTISE_MAX, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
+    CLOUD_TIMEOUT_MS_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, POLL_MS_DEFAULT,
+    SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THINGS_MAX,
+};
+
+/// What belongs to this host and process.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// This node's name.
+    pub node: NodeName,
+    /// Random number of this process.
+    pub nonce: u64,
+    /// Where our console can be reached from other hosts; empty: not said.
+    pub advertise: String<ADVERTISE_MAX>,
+    /// Our version.
+    pub version: String<16>,
+    /// No share was named: one node, no redundancy.
+    pub alone: bool,
+}
+
+/// What the site's configuration asks of the engine. Times are in ms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Whether there is a valid configuration; without one nothing is collected.
+    pub configured: bool,
+    /// See [`POLL_MS_DEFAULT`].
+    pub poll_ms: u32,
+    /// See [`HEARTBEAT_MS_DEFAULT`].
+    pub heartbeat_ms: u32,
+    /// See [`FENCE_MS_DEFAULT`].
+    pub fence_ms: u32,
+    /// See [`SEIZE_MS_DEFAULT`].
+    pub seize_ms: u32,
+    /// See [`SYNC_MS_DEFAULT`].
+    pub sync_ms: u32,
+    /// See [`CLOUD_TIMEOUT_MS_DEFAULT`].
+    pub timeout_ms: u32,
+    /// See [`BATCH_RECORDS_DEFAULT`].
+    pub batch_records_max: u32,
+    /// See [`BATCH_BYTES_DEFAULT`].
+    pub batch_bytes_max: u32,
+    /// See [`BATCH_AGE_MS_DEFAULT`].
+    pub batch_age_ms_max: u32,
+    /// Whether HA alerts have a thing to be sent for.
+    pub alerts: bool,
+    /// By thing, how often its heartbeat is sent.
+    pub alive_every_ms: Vec<u32, THINGS_MAX>,
+}
+
+impl Default for Settings {
+    /// The defaults of DESIGN section 7, with no configuration.
+    fn default() -> Self {
+        Self {
+            configured: false,
+            poll_ms: POLL_MS_DEFAULT,
+            heartbeat_ms: HEARTBEAT_MS_DEFAULT,
+            fence_ms: FENCE_MS_DEFAULT,
+            seize_ms: SEIZE_MS_DEFAULT,
+            sync_ms: SYNC_MS_DEFAULT,
+            timeout_ms: CLOUD_TIMEOUT_MS_DEFAULT,
+            batch_records_max: BATCH_RECORDS_DEFAULT,
+            batch_bytes_max: BATCH_BYTES_DEFAULT,
+            batch_age_ms_max: BATCH_AGE_MS_DEFAULT,
+            alerts: false,
+            alive_every_ms: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The snapshot that `/status.json`, `status` and (later) the page show.
+//!
+//! Spans are in ms, by this node's own clock; wall times in ms since the Unix epoch.
+
+use heapless::{String, Vec};
+use serde::Serialize;
+
+use super::cloud::Reason;
+use super::ident::{Cursor, NodeName, Role, ShareClass, Term};
+use crate::limits::NODES_MAX;
+
+/// The site at a glance, as this node sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// This node.
+    pub node: NodeName,
+    /// Its version.
+    pub version: String<16>,
+    /// The site id, 32 hex digits; empty while no data directory is open.
+    pub site_id: String<32>,
+    /// What this node is doing.
+    pub role: Role,
+    /// Our own term while claiming or master; else 0.
+    pub term: Term,
+    /// Whether we are free to forward.
+    pub fenced: bool,
+    /// What is left of our lease; 0: none.
+    pub lease_ms: u64,
+    /// The share.
+    pub share: ShareStatus,
+    /// The newest term's master, as its slot says.
+    pub master: Option<MasterStatus>,
+    /// The nodes that have records, this one first.
+    pub nodes: Vec<NodeStatus, NODES_MAX>,
+    /// By lane: readings, alerts.
+    pub journal: [LaneStatus; 2],
+    /// The cloud.
+    pub cloud: CloudStatus,
+    /// Names of the conditions that hold now.
+    pub conditions: Vec<&'static str, 16>,
+}
+
+/// The share.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareStatus {
+    /// Whether a data directory is open.
+    pub open: bool,
+    /// Its class.
+    pub class: Option<ShareClass>,
+    /// Whether we hold the share lock.
+    pub locked: bool,
+    /// For how long an operation has been outstanding, once that is a stall; else 0.
+    pub stalled_ms: u64,
+    /// Why it is not open, in plain words; empty: it is.
+    pub fault: String<200>,
+}
+
+/// The newest term's master.
+#[derive(Clone, Debug, Serialize)]
+pub struct MasterStatus {
+    /// Its name.
+    pub node: NodeName,
+    /// Its term.
+    pub term: Term,
+    /// `claiming`, `active` or `released`.
+    pub state: &'static str,
+    /// For how long its slot has not changed.
+    pub silent_ms: u64,
+    /// Whether it was free to forward.
+    pub fenced: bool,
+    /// Wall time of the term's start.
+    pub started_wall_ms: u64,
+    /// Where its console can be reached; empty: not said.
+    pub advertise: String<96>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: NodeName,
+    /// What it says that it is doing.
+    pub role: Role,
+    /// Whether its record changes.
+    pub live: bool,
+    /// For how long its record has not changed.
+    pub silent_ms: u64,
+    /// Its version.
+    pub version: String<16>,
+    /// Where its console can be reached; empty: not said.
+    pub advertise: String<96>,
+}
+
+/// A lane of the journal.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LaneStatus {
+    /// The next record to forward.
+    pub cursor: Cursor,
+    /// Records of our own term that are durable.
+    pub journalled: u64,
+    /// Records of our own term, durable and not yet forwarded.
+    pub waiting: u64,
+    /// Whether older segments are still to be forwarded.
+    pub backlog: bool,
+    /// Records accepted by the cloud in our own term, of whatever term they are.
+    pub delivered: u64,
+    /// Damaged stretches of the journal that were set aside.
+    pub damaged: u64,
+}
+
+/// The cloud.
+#[derive(Clone, Debug, Serialize)]
+pub struct CloudStatus {
+    /// `idle`, `sending`, `waiting` (after a failure), `off` (not master).
+    pub state: &'static str,
+    /// Requests that failed since the last success.
+    pub failures: u32,
+    /// The last failure's HTTP status; 0: none.
+    pub status: u16,
+    /// The last failure in plain words; empty since the last success.
+    pub reason: Reason,
+    /// Until the next try, while waiting.
+    pub wait_ms: u64,
+}

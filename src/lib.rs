@@ -1,0 +1,7 @@
+//! The edge agent.
+
+pub mod edge;
+pub mod engine;
+pub mod limits;
+#[allow(unsafe_code)]
+pub mod sys;

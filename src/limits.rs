@@ -1,0 +1,167 @@
+//! Every capacity and every time of the program, and how they hang together.
+//!
+//! # Failure timeline, at the default times
+//!
+//! The master's host goes silent at 0 s. Times are the standby's own.
+//!
+//! | at | what happens |
+//! |---|---|
+//! | 0.0 s | the last proof that the master began; its lease runs 5 s from there |
+//! | 0.5 s | the lock came free with its process: a standby's poll is granted it and claims |
+//! | 1.0 s | the proof that the master misses |
+//! | 5.0 s | the old lease ends; the timer in the old uplink has ended it |
+//! | 0.5 s + 6.25 s + 0.2 s | a claimant that must wait for the old lease forwards |
+//! | 60.0 s | the lock never came free: a standby claims without it |
+//! | 60.0 s + 6.25 s + 0.2 s | and forwards |
+//!
+//! A millisecond count is `u64` where it is a moment (`CLOCK_BOOTTIME`) and `u32` where
+//! it is a span.
+
+// --- time -------------------------------------------------------------------------------
+
+/// How often a standby tries the lock and reads the slots.
+pub const POLL_MS_DEFAULT: u32 = 500;
+/// How often a master proves itself.
+pub const HEARTBEAT_MS_DEFAULT: u32 = 1_000;
+/// How long a lease runs from the start of the proof that gave it.
+pub const FENCE_MS_DEFAULT: u32 = 5_000;
+/// Silence after which a standby claims without the lock.
+pub const SEIZE_MS_DEFAULT: u32 = 60_000;
+/// Added to 5/4 of `fence_ms`: a request that was about to connect has connected by then.
+pub const FENCE_MARGIN_MS: u32 = 200;
+/// Polls for which nodes other than a named successor leave a released lock alone.
+pub const SUCCESSOR_POLLS: u32 = 3;
+/// Heartbeats of silence before a lock granted on a doubtful share is believed.
+pub const DOUBTFUL_HEARTBEATS: u32 = 3;
+/// Advances of a slot, seen while we hold its lock, which show that the lock does not exclude.
+pub const ADVANCES_MAX: u32 = 2;
+/// How often all slots are read.
+pub const SURVEY_EVERY_MS: u32 = 10_000;
+/// How often a node rewrites its own record.
+pub const NODE_RECORD_EVERY_MS: u32 = 5_000;
+/// A node whose record stayed unchanged for so long is not live: two records and a second.
+pub const NODE_SILENT_MS: u32 = 11_000;
+/// How often the master lists the folder of nodes; in between it reads those it knows.
+pub const NODE_LIST_EVERY_MS: u32 = 10_000;
+/// Two observations further apart than this do not show silence between them.
+pub const SIGHT_GAP_MS_MAX: u32 = 3_500;
+/// A share operation outstanding for so long is a stalled share.
+pub const STALL_MS: u32 = 2_000;
+/// First and longest wait after a share could not be opened, or after resigning for a
+/// reason of our own.
+pub const RESIGN_WAIT_MS_MIN: u32 = 1_000;
+/// See [`RESIGN_WAIT_MS_MIN`].
+pub const RESIGN_WAIT_MS_MAX: u32 = 60_000;
+/// A request in flight at a clean stop is given so long to end.
+pub const STOP_REQUEST_MS_MAX: u32 = 5_000;
+/// A clean stop takes no longer than this.
+pub const STOP_MS_MAX: u32 = 8_000;
+/// First and longest back-off of the uplink (before jitter).
+pub const BACKOFF_MS_MIN: u32 = 1_000;
+/// See [`BACKOFF_MS_MIN`].
+pub const BACKOFF_MS_MAX: u32 = 60_000;
+/// `Retry-After` is honoured up to an hour.
+pub const RETRY_AFTER_MS_MAX: u32 = 3_600_000;
+/// An uplink with nothing to send for so long is ended.
+pub const UPLINK_IDLE_MS: u32 = 60_000;
+/// First and longest wait before a child that died is started again.
+pub const CHILD_WAIT_MS_MIN: u32 = 100;
+/// See [`CHILD_WAIT_MS_MIN`].
+pub const CHILD_WAIT_MS_MAX: u32 = 10_000;
+/// In alone mode a slot is written at least so often.
+pub const ALONE_SLOT_MS: u32 = 60_000;
+/// A segment that a slot names and that is not seen is looked for so often.
+pub const SEGMENT_WAIT_MS: u32 = 500;
+/// Things are registered after the first batch, or this long after forwarding began.
+pub const REGISTER_WAIT_MS: u32 = 10_000;
+
+// --- the site ---------------------------------------------------------------------------
+
+/// Nodes of a site.
+pub const NODES_MAX: usize = 32;
+/// Bytes of a node's name.
+pub const NODE_NAME_MAX: usize = 32;
+/// Bytes of an advertised URL.
+pub const ADVERTISE_MAX: usize = 96;
+/// Bytes of a data directory's path, as a node's record shows it.
+pub const PATH_MAX: usize = 128;
+/// Things of a configuration.
+pub const THINGS_MAX: usize = 256;
+/// Sources of a configuration, of all things together.
+pub const SOURCES_MAX: usize = 1_024;
+/// Bytes of `edge.json`.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a secret or CA file.
+pub const SECRET_BYTES_MAX: usize = 256 << 10;
+
+// --- on the share -----------------------------------------------------------------------
+
+/// Slots in `edge.terms`.
+pub const SLOTS: u32 = 256;
+/// A slot is a page of its own: two hosts never share one.
+pub const SLOT_BYTES: usize = 4_096;
+/// The offset in `edge.lock` of the one byte that is the share lock.
+pub const LOCK_OFFSET: u64 = 4_096;
+/// A segment is closed at this size.
+pub const SEGMENT_BYTES_MAX: u32 = 4 << 20;
+/// Bytes of records in one group.
+pub const GROUP_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one record; a longer one is refused (413).
+pub const RECORD_BYTES_MAX: usize = 32 << 10;
+/// Groups gathered in memory before intake is refused (429), in bytes with their heads.
+pub const GATHER_BYTES_MAX: usize = 1 << 20;
+/// What came within this time is synced together.
+pub const SYNC_MS_DEFAULT: u32 = 200;
+/// Bytes of the journal; never above half of the free space at start.
+pub const JOURNAL_BYTES_MAX_DEFAULT: u64 = 1 << 30;
+/// Bytes of the declined store.
+pub const DECLINED_BYTES_MAX_DEFAULT: u64 = 16 << 20;
+
+// --- the cloud --------------------------------------------------------------------------
+
+/// A request's whole time, from name resolution to the end of its answer.
+pub const CLOUD_TIMEOUT_MS_DEFAULT: u32 = 10_000;
+/// Records of one batch.
+pub const BATCH_RECORDS_DEFAULT: u32 = 500;
+/// Bytes of one batch.
+pub const BATCH_BYTES_DEFAULT: u32 = 64 << 10;
+/// The most that `batch_bytes_max` can be.
+pub const BATCH_BYTES_MAX: u32 = 1 << 20;
+/// The oldest record of a batch waits no longer than this.
+pub const BATCH_AGE_MS_DEFAULT: u32 = 10_000;
+/// Bytes of an answer's body that are read; the rest is left unread.
+pub const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Heartbeats of things.
+pub const ALIVE_EVERY_MS_DEFAULT: u32 = 120_000;
+
+// --- frames and the console ---------------------------------------------------------------
+
+/// The head of a frame between our processes.
+pub const FRAME_HEAD_MAX: usize = 16 << 10;
+/// What follows a frame's head: groups, batches, configuration.
+pub const FRAME_BODY_MAX: usize = 2 << 20;
+/// Connections of the console, TCP and Unix socket together.
+pub const CONNECTIONS_MAX: usize = 16;
+/// Bytes of a request's head.
+pub const REQUEST_HEAD_MAX: usize = 4 << 10;
+/// Bytes of a request's body.
+pub const REQUEST_BODY_MAX: usize = 256 << 10;
+/// Bytes of an answer.
+pub const REPLY_BYTES_MAX: usize = 32 << 10;
+/// A connection that neither sends nor takes anything for so long is dropped.
+pub const CONNECTION_IDLE_MS: u32 = 10_000;
+/// A request is answered within this time or its connection is dropped.
+pub const REQUEST_MS_MAX: u32 = 30_000;
+/// Nesting of any JSON that we read.
+pub const JSON_DEPTH_MAX: usize = 16;
+
+const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
+const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
+const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
+const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);
+const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
+const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
+const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
+const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(BATCH_BYTES_MAX as usize + 4_096 <= FRAME_BODY_MAX);

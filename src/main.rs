@@ -1,0 +1,2 @@
+//! `edge-agent`: see the crate's documentation.
+fn main() {}

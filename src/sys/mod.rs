@@ -1,0 +1,1 @@
+//! Small safe wrappers over libc, and the only home of `unsafe`.
