@@ -1,1 +1,3 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
+
+pub mod json;
