@@ -1,3 +1,6 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod intake;
 pub mod json;
+pub mod machine;
+pub mod options;
