@@ -1,1 +1,4 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
+
+pub mod channel;
+pub mod children;
