@@ -1,5 +1,7 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod channel;
+pub mod children;
 pub mod intake;
 pub mod json;
 pub mod machine;
