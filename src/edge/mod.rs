@@ -4,5 +4,6 @@ pub mod channel;
 pub mod children;
 pub mod intake;
 pub mod json;
+pub mod logging;
 pub mod machine;
 pub mod options;
