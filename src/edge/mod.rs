@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod children;
+pub mod console;
 pub mod intake;
 pub mod json;
 pub mod logging;
