@@ -272,3 +272,159 @@ impl Sight {
         successor == node || self.release_seen_ms.is_none_or(|seen_ms| now_ms >= seen_ms + wait_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::slot::{LaneMark, ReleaseReason};
+
+    const HELD: LockSeen = LockSeen::Held { inode: 7 };
+
+    fn name(text: &str) -> NodeName {
+        NodeName::parse(text).expect("a name")
+    }
+
+    fn slot(locked: u64, class: ShareClass, state: SlotState) -> Slot {
+        Slot {
+            term: 4,
+            node: name("gw-1"),
+            nonce: 1,
+            heartbeat: 10,
+            state,
+            locked,
+            fenced: true,
+            class,
+            heartbeat_ms: 1_000,
+            fence_ms: 5_000,
+            lanes: [LaneMark::default(); 2],
+            started_wall_ms: 0,
+            ended_wall_ms: 0,
+        }
+    }
+
+    fn released(locked: u64, successor: Option<&str>) -> Slot {
+        let successor = successor.map(name);
+        let state = SlotState::Released { reason: ReleaseReason::Switchover, successor };
+        slot(locked, ShareClass::Local, state)
+    }
+
+    fn active(locked: u64, class: ShareClass) -> Slot {
+        slot(locked, class, SlotState::Active)
+    }
+
+    /// Polls every 500 ms from 0 on; returns the sight and the last time.
+    fn watch(newest: Option<&Slot>, lock: LockSeen, for_ms: u64) -> (Sight, u64) {
+        let mut sight = Sight::default();
+        let mut now_ms = 0;
+        loop {
+            let polled = Polled { lock, newest: newest.cloned(), taken: 0 };
+            sight.observe(now_ms, &polled, &Settings::default());
+            if now_ms >= for_ms {
+                return (sight, now_ms);
+            }
+            now_ms += 500;
+        }
+    }
+
+    fn decide(sight: &Sight, now_ms: u64, class: ShareClass) -> Decision {
+        sight.decide(now_ms, &name("gw-2"), class, false, &Settings::default())
+    }
+
+    #[test]
+    fn the_table_of_the_module() {
+        use ShareClass::{Doubtful, Local, Nfs4};
+        let claim = Decision::Claim;
+        let rows: [(Option<Slot>, LockSeen, u64, ShareClass, Decision); 17] = [
+            (None, HELD, 0, Local, claim(Ground::First)),
+            (None, LockSeen::Busy, 59_000, Local, Decision::Wait),
+            (None, LockSeen::Busy, 60_000, Local, claim(Ground::Seized)),
+            (Some(released(0, None)), LockSeen::Left, 0, Local, claim(Ground::Released)),
+            (Some(released(7, None)), HELD, 0, Doubtful, claim(Ground::Released)),
+            (Some(released(7, Some("gw-2"))), HELD, 0, Local, claim(Ground::Released)),
+            (Some(released(7, Some("gw-3"))), HELD, 1_000, Local, Decision::Wait),
+            (Some(released(7, Some("gw-3"))), HELD, 1_500, Local, claim(Ground::Released)),
+            (Some(released(7, None)), LockSeen::Busy, 60_000, Local, claim(Ground::Seized)),
+            (Some(active(0, Local)), LockSeen::Left, 59_500, Local, Decision::Wait),
+            (Some(active(0, Local)), LockSeen::Left, 60_000, Local, claim(Ground::Seized)),
+            (Some(active(7, Local)), HELD, 0, Local, claim(Ground::LockFree)),
+            (Some(active(7, Nfs4)), HELD, 0, Nfs4, claim(Ground::LockFree)),
+            (Some(active(7, Nfs4)), HELD, 2_500, Local, Decision::Wait),
+            (Some(active(7, Doubtful)), HELD, 3_000, Doubtful, claim(Ground::Silent)),
+            (Some(active(7, Local)), LockSeen::Busy, 59_500, Local, Decision::Wait),
+            (Some(active(7, Local)), LockSeen::Lost, 60_000, Local, claim(Ground::Seized)),
+        ];
+        for (row, (newest, lock, for_ms, class, expected)) in rows.into_iter().enumerate() {
+            let (sight, now_ms) = watch(newest.as_ref(), lock, for_ms);
+            assert_eq!(decide(&sight, now_ms, class), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn two_advances_under_our_lock_show_that_it_does_not_exclude() {
+        let mut sight = Sight::default();
+        let mut slot = active(7, ShareClass::Doubtful);
+        for advance in 0..3 {
+            slot.heartbeat += 1;
+            let polled = Polled { lock: HELD, newest: Some(slot.clone()), taken: 0 };
+            sight.observe(advance * 1_000, &polled, &Settings::default());
+        }
+        assert_eq!(decide(&sight, 2_000, ShareClass::Doubtful), Decision::LockDoesNotExclude);
+        sight.distrust_lock();
+        let settings = Settings::default();
+        assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Leave, "E3");
+        assert_eq!(decide(&sight, 9_000, ShareClass::Doubtful), Decision::Wait);
+        sight.trust_lock();
+        assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Try);
+    }
+
+    #[test]
+    fn silence_does_not_grow_over_a_gap_in_which_nothing_was_seen() {
+        let newest = active(7, ShareClass::Local);
+        let (mut sight, now_ms) = watch(Some(&newest), LockSeen::Busy, 5_000);
+        assert_eq!(sight.silent_ms(), 5_000);
+        let polled = Polled { lock: LockSeen::Busy, newest: Some(newest.clone()), taken: 0 };
+        sight.observe(now_ms + 100_000, &polled, &Settings::default());
+        assert_eq!(sight.silent_ms(), 5_000, "E1: our own share was away");
+        sight.break_off();
+        sight.observe(now_ms + 100_500, &polled, &Settings::default());
+        assert_eq!(sight.silent_ms(), 5_000, "E1: reopened");
+        let mut advanced = newest;
+        advanced.heartbeat += 1;
+        let polled = Polled { newest: Some(advanced), ..polled };
+        sight.observe(now_ms + 101_000, &polled, &Settings::default());
+        assert_eq!(sight.silent_ms(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_vanishes_is_no_sign_of_life() {
+        let newest = active(7, ShareClass::Local);
+        let (mut sight, now_ms) = watch(Some(&newest), LockSeen::Busy, 1_000);
+        let mut older = newest;
+        older.term = 3;
+        for (step, seen) in [None, Some(older)].into_iter().enumerate() {
+            let polled = Polled { lock: LockSeen::Busy, newest: seen, taken: 0 };
+            sight.observe(now_ms + 500 * (step as u64 + 1), &polled, &Settings::default());
+        }
+        assert_eq!((sight.newest_term(), sight.silent_ms()), (4, 2_000));
+    }
+
+    #[test]
+    fn the_next_number_is_above_all_that_was_seen() {
+        let (mut sight, _) = watch(Some(&active(7, ShareClass::Local)), LockSeen::Busy, 0);
+        assert_eq!(sight.next_term(), 5);
+        sight.note_taken(9);
+        assert_eq!(sight.next_term(), 10, "E2");
+        let mut empty = Sight::default();
+        let polled = Polled { lock: HELD, newest: None, taken: 41 };
+        empty.observe(0, &polled, &Settings::default());
+        assert_eq!(empty.next_term(), 42, "E2: found by listing");
+    }
+
+    #[test]
+    fn a_second_agent_of_a_node_alone_never_seizes() {
+        let (sight, now_ms) = watch(Some(&active(7, ShareClass::Local)), LockSeen::Busy, 90_000);
+        let settings = Settings::default();
+        let decision = sight.decide(now_ms, &name("gw-2"), ShareClass::Local, true, &settings);
+        assert_eq!(decision, Decision::Wait);
+    }
+}

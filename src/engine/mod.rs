@@ -44,6 +44,8 @@ pub mod slot;
 mod snapshot;
 mod standby;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use cloud::{CloudOrder, CloudOutcome};
 use election::{Ground, Sight};
