@@ -1,3 +1,4 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod config;
 pub mod json;
