@@ -68,6 +68,15 @@ pub const UPLINK_IDLE_MS: u32 = 60_000;
 pub const CHILD_WAIT_MS_MIN: u32 = 100;
 /// See [`CHILD_WAIT_MS_MIN`].
 pub const CHILD_WAIT_MS_MAX: u32 = 10_000;
+/// First and longest wait of `run --supervise` before it starts the agent again.
+pub const SUPERVISE_WAIT_MS_MIN: u32 = 1_000;
+/// See [`SUPERVISE_WAIT_MS_MIN`].
+pub const SUPERVISE_WAIT_MS_MAX: u32 = 30_000;
+/// An agent that lived so long is started again after the first wait.
+pub const SUPERVISE_CALM_MS: u32 = 60_000;
+/// A lease whose end lies further ahead was never given: it is one of long ago, seen
+/// through a 32-bit count that has wrapped.
+pub const LEASE_MS_MAX: u32 = 86_400_000;
 /// In alone mode a slot is written at least so often.
 pub const ALONE_SLOT_MS: u32 = 60_000;
 /// A segment that a slot names and that is not seen is looked for so often.

@@ -1,4 +1,6 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod channel;
+pub mod children;
 pub mod config;
 pub mod json;

@@ -1,0 +1,65 @@
+//! One byte of a file, locked for an open file description (`F_OFD_SETLK`, Linux 3.15).
+//!
+//! 1. The lock belongs to the open file description: every copy of the descriptor, in
+//!    whatever process, holds it, and it comes free when the last copy is closed.
+//! 2. Closing another descriptor of the same file does not give it up, as it does with
+//!    plain POSIX locks: fcntl(2), "Open file description locks (non-POSIX)".
+//! 3. Nothing here blocks on the lock; a share that hangs may still block the call.
+//!
+//! Not for: deciding what a granted lock proves.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Plain, check, uninterrupted};
+
+/// What trying for the lock gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TryLock {
+    /// It is ours (also if it was already).
+    Held,
+    /// Another open file description holds it.
+    Busy,
+}
+
+// On 32-bit systems `fcntl(3)` of some C libraries takes the short `flock` here and of others
+// the long one; the system call always takes the long one.
+#[cfg(target_pointer_width = "32")]
+const FCNTL: libc::c_long = libc::SYS_fcntl64;
+#[cfg(not(target_pointer_width = "32"))]
+const FCNTL: libc::c_long = libc::SYS_fcntl;
+
+/// Tries to lock the byte at `offset` of an open file for writing. The file must be open
+/// for writing.
+///
+/// `EAGAIN` and `EACCES` mean [`TryLock::Busy`]; every other error is passed on (`EBADF`,
+/// `EIO`, `ESTALE`: open the file anew; `ENOLCK`: the share gives no locks).
+pub fn try_lock(file: BorrowedFd<'_>, offset: u64) -> io::Result<TryLock> {
+    match set_lock(file, offset, libc::F_WRLCK) {
+        Ok(()) => Ok(TryLock::Held),
+        Err(error) if is_busy(&error) => Ok(TryLock::Busy),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the byte at `offset` up, for every copy of the descriptor.
+pub fn unlock(file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+    set_lock(file, offset, libc::F_UNLCK)
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES))
+}
+
+fn set_lock(file: BorrowedFd<'_>, offset: u64, kind: libc::c_int) -> io::Result<()> {
+    let mut span = libc::flock64::zeroed();
+    span.l_type = kind.try_into().expect("lock kinds are small");
+    span.l_whence = libc::SEEK_SET.try_into().expect("SEEK_SET is 0");
+    span.l_start = offset.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    span.l_len = 1;
+    uninterrupted(|| {
+        // SAFETY: the descriptor is open, and `span` is a whole flock64, as F_OFD_SETLK wants.
+        check(unsafe { libc::syscall(FCNTL, file.as_raw_fd(), libc::F_OFD_SETLK, &raw const span) })
+    })?;
+    Ok(())
+}
