@@ -103,6 +103,23 @@ pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
 pub const SECRET_BYTES_MAX: usize = 256 << 10;
 
+// --- the configuration's texts ----------------------------------------------------------
+
+/// Bytes of a site's or a thing's name, for people.
+pub const CONFIG_NAME_MAX: usize = 128;
+/// Bytes of a path.
+pub const CONFIG_PATH_MAX: usize = 255;
+/// Bytes of a thing's key.
+pub const THING_KEY_MAX: usize = 64;
+/// Bytes of an access key or a secret key.
+pub const CLOUD_KEY_MAX: usize = 256;
+/// Bytes of the cloud's URL.
+pub const URL_MAX: usize = 255;
+/// Bytes of a metric's name.
+pub const METRIC_MAX: usize = 64;
+/// Bytes of a socket address.
+pub const LISTEN_MAX: usize = 64;
+
 // --- on the share -----------------------------------------------------------------------
 
 /// Slots in `edge.terms`.
@@ -173,4 +190,5 @@ const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
 const _: () = assert!(BATCH_BYTES_MAX as usize + 4_096 <= FRAME_BODY_MAX);

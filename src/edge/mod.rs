@@ -2,3 +2,5 @@
 
 pub mod channel;
 pub mod children;
+pub mod config;
+pub mod json;
