@@ -178,6 +178,29 @@ pub const REPLY_BYTES_MAX: usize = 32 << 10;
 pub const CONNECTION_IDLE_MS: u32 = 10_000;
 /// A request is answered within this time or its connection is dropped.
 pub const REQUEST_MS_MAX: u32 = 30_000;
+/// Connections of the console over TCP: the Unix socket always has room.
+pub const CONNECTIONS_TCP_MAX: usize = 12;
+/// Request bodies held at once; a producer beyond them is told to come again (429).
+pub const BODIES_MAX: usize = 8;
+/// A connection that we end is read, and what is read dropped, for so long, so that the answer
+/// is not lost to a reset (RFC 9112 9.6),
+pub const LINGER_MS: u32 = 1_000;
+/// and for so many bytes.
+pub const LINGER_BYTES_MAX: usize = 2 * REQUEST_BODY_MAX;
+/// How often an address or socket that could not be listened on is tried again.
+pub const LISTEN_WAIT_MS: u32 = 5_000;
+/// A one-shot command waits so long for an agent's answer.
+pub const COMMAND_MS_MAX: u32 = 5_000;
+/// `switchover` waits so long for the next master.
+pub const SWITCHOVER_MS_MAX: u32 = 10_000;
+/// Bytes of a log line; no more than `PIPE_BUF`, so that lines do not mix.
+pub const LOG_LINE_MAX: usize = 1_024;
+/// Bytes of a source's file that are looked at.
+pub const SOURCE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a source's value.
+pub const SOURCE_VALUE_MAX: usize = 48;
+/// A source that keeps the collector for so long is stuck.
+pub const SOURCE_MS_MAX: u32 = 10_000;
 /// Nesting of any JSON that we read.
 pub const JSON_DEPTH_MAX: usize = 16;
 
@@ -191,4 +214,8 @@ const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
+const _: () = assert!(LOG_LINE_MAX <= 4_096);
+const _: () = assert!(CONNECTIONS_TCP_MAX < CONNECTIONS_MAX);
+const _: () = assert!(BODIES_MAX <= CONNECTIONS_MAX);
+const _: () = assert!(RECORD_BYTES_MAX <= REQUEST_BODY_MAX);
 const _: () = assert!(BATCH_BYTES_MAX as usize + 4_096 <= FRAME_BODY_MAX);

@@ -13,6 +13,7 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod connect;
 pub mod lease;
 pub mod lock;
 pub mod memfd;
@@ -21,6 +22,7 @@ pub mod process;
 pub mod random;
 pub mod signals;
 pub mod socket;
+pub mod stdio;
 
 use std::io;
 

@@ -1,0 +1,719 @@
+//! What the command line and the environment ask for.
+//!
+//! Decides nothing but what was meant. An option on the command line goes before its
+//! `EDGE_*` variable; an empty variable counts as not set. Only the options that a command
+//! knows are looked at, so that a bad `EDGE_CONSOLE` does not stop `status`.
+//!
+//! # Invariants
+//!
+//! - O1: whatever is unknown, given twice or out of its range is a [`Usage`] of one line that
+//!   says what was expected.
+//! - O2: every option stands once, in [`OPTIONS`]: parsing and help cannot disagree.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+
+use super::machine;
+use crate::engine::ident::{NodeName, SiteId};
+use crate::limits::ADVERTISE_MAX;
+
+/// The data directory of a node that runs alone.
+pub const ALONE_DATA_DIR: &str = "/var/lib/edge-agent";
+/// Where the socket and the process id stand.
+pub const RUN_DIR: &str = "/run/edge-agent";
+
+/// What was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// Carry out a command.
+    Do(Command, Box<Options>),
+    /// Print [`help`].
+    Help(Option<Verb>),
+    /// Print the version.
+    Version,
+}
+
+/// A command with what belongs to it alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Be a node of the site.
+    Run,
+    /// Make a data directory.
+    Init {
+        /// Give an existing one a new site id.
+        new_id: bool,
+    },
+    /// Show the site at a glance.
+    Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// Hand the mastership over.
+    Switchover {
+        /// To whom; `None`: to whoever is first.
+        to: Option<NodeName>,
+    },
+}
+
+/// What belongs to this host and process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The data directory; with [`Options::alone`], [`ALONE_DATA_DIR`].
+    pub data_dir: PathBuf,
+    /// No data directory was named: one node, no redundancy.
+    pub alone: bool,
+    /// This node's name.
+    pub node: NodeName,
+    /// The site id that the data directory must have.
+    pub site: Option<SiteId>,
+    /// Where our console can be reached from other hosts; empty: not said.
+    pub advertise: heapless::String<ADVERTISE_MAX>,
+    /// The console's TCP address; `None`: as the configuration says.
+    pub console: Option<Listen>,
+    /// A configuration file other than the data directory's `edge.json`.
+    pub config: Option<PathBuf>,
+    /// Where the socket stands.
+    pub run_dir: PathBuf,
+    /// Where `run` logs to.
+    pub log: LogTo,
+    /// What is logged.
+    pub log_level: LevelFilter,
+    /// Refuse a data directory on a file system of this host alone.
+    pub require_network_share: bool,
+    /// Restart the agent whenever it ends by itself.
+    pub supervise: bool,
+    /// `EDGE_*` variables that mean nothing to us, to be warned of: a slip of the pen there
+    /// could leave a node alone.
+    pub unknown_variables: Vec<String>,
+}
+
+/// Where `run` logs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogTo {
+    /// Standard error.
+    Stderr,
+    /// The system's log, by `/dev/log`.
+    Syslog,
+}
+
+/// A TCP address to listen on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// None.
+    Off,
+    /// This one.
+    At(SocketAddr),
+}
+
+impl Listen {
+    /// What [`Listen::parse`] takes, for messages.
+    pub const EXPECTED: &'static str = "ADDRESS:PORT or off, such as 127.0.0.1:8480 or [::1]:8480";
+
+    /// Reads `ADDRESS:PORT` or `off`. No name but `localhost` is taken: looking one up blocks.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port.parse().ok()?;
+            return Some(Self::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
+        }
+        text.parse().ok().map(Self::At)
+    }
+}
+
+/// A command's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// `run`
+    Run,
+    /// `init`
+    Init,
+    /// `status`
+    Status,
+    /// `switchover`
+    Switchover,
+}
+
+impl Verb {
+    const ALL: [Self; 4] = [Self::Run, Self::Init, Self::Status, Self::Switchover];
+
+    /// As it is typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Init => "init",
+            Self::Status => "status",
+            Self::Switchover => "switchover",
+        }
+    }
+
+    const fn summary(self) -> &'static str {
+        match self {
+            Self::Run => "be a node of the site",
+            Self::Init => "make a data directory and print its site id",
+            Self::Status => "the site at a glance",
+            Self::Switchover => "hand the mastership over",
+        }
+    }
+
+    fn parse(text: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| text == verb.name())
+    }
+}
+
+/// A command line or variable that cannot be carried out; one line, for standard error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// An option, as parsing and help know it (O2).
+struct Known {
+    long: &'static str,
+    /// What its value is called; `None`: it has none.
+    value: Option<&'static str>,
+    /// Its variable.
+    variable: Option<&'static str>,
+    /// The commands that know it.
+    verbs: &'static [Verb],
+    help: &'static str,
+}
+
+const EVERY: &[Verb] = &Verb::ALL;
+const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
+const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover];
+const RUN: &[Verb] = &[Verb::Run];
+
+static OPTIONS: [Known; 14] = [
+    Known {
+        long: "datadirpath",
+        value: Some("PATH"),
+        variable: Some("EDGE_DATADIRPATH"),
+        verbs: SHARE,
+        help: "the data directory that all nodes share;\nwithout it: alone on /var/lib/edge-agent",
+    },
+    Known {
+        long: "node",
+        value: Some("NAME"),
+        variable: Some("EDGE_NODE"),
+        verbs: RUN,
+        help: "this node's name; default: host name and\nfour digits of the machine's id",
+    },
+    Known {
+        long: "site-id",
+        value: Some("ID"),
+        variable: Some("EDGE_SITE"),
+        verbs: SHARE,
+        help: "the site id that the data directory must have",
+    },
+    Known {
+        long: "advertise",
+        value: Some("URL"),
+        variable: Some("EDGE_ADVERTISE"),
+        verbs: RUN,
+        help: "where other hosts reach this node's console",
+    },
+    Known {
+        long: "console",
+        value: Some("ADDRESS:PORT|off"),
+        variable: Some("EDGE_CONSOLE"),
+        verbs: RUN,
+        help: "where the console listens; default: as\nedge.json says, or 127.0.0.1:8480",
+    },
+    Known {
+        long: "config",
+        value: Some("FILE"),
+        variable: Some("EDGE_CONFIG"),
+        verbs: RUN,
+        help: "instead of edge.json in the data directory",
+    },
+    Known {
+        long: "run-dir",
+        value: Some("PATH"),
+        variable: Some("EDGE_RUN_DIR"),
+        verbs: LOCAL,
+        help: "where the agent's socket stands;\ndefault: /run/edge-agent",
+    },
+    Known {
+        long: "log",
+        value: Some("stderr|syslog"),
+        variable: Some("EDGE_LOG"),
+        verbs: RUN,
+        help: "where to log to; default: stderr",
+    },
+    Known {
+        long: "log-level",
+        value: Some("LEVEL"),
+        variable: Some("EDGE_LOG_LEVEL"),
+        verbs: EVERY,
+        help: "error, warn, info or debug;\ndefault: info for run, else warn",
+    },
+    Known {
+        long: "require-network-share",
+        value: None,
+        variable: Some("EDGE_REQUIRE_NETWORK_SHARE"),
+        verbs: RUN,
+        help: "refuse a data directory on a local file system",
+    },
+    Known {
+        long: "supervise",
+        value: None,
+        variable: Some("EDGE_SUPERVISE"),
+        verbs: RUN,
+        help: "restart the agent if it ends by itself",
+    },
+    Known {
+        long: "new-id",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Init],
+        help: "give an existing data directory a new site id",
+    },
+    Known {
+        long: "json",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Status],
+        help: "print the snapshot as JSON",
+    },
+    Known {
+        long: "to",
+        value: Some("NODE"),
+        variable: None,
+        verbs: &[Verb::Switchover],
+        help: "who shall be the next master",
+    },
+];
+
+/// Reads a command line without the program's name, and the environment.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &[(OsString, OsString)],
+) -> Result<Asked, Usage> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut given = Given { environment, options: Vec::new() };
+    let mut verb = None;
+    loop {
+        let argument = parser.next().map_err(|error| Usage(error.to_string()))?;
+        match argument {
+            None => break,
+            Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => {
+                return Ok(Asked::Help(verb));
+            }
+            Some(lexopt::Arg::Long("version") | lexopt::Arg::Short('V')) => {
+                return Ok(Asked::Version);
+            }
+            Some(lexopt::Arg::Long(long)) => {
+                let known = known(long)?;
+                let value = match known.value {
+                    Some(_) => parser.value().map_err(|_| no_value(known))?,
+                    None => OsString::new(),
+                };
+                given.add(known, value)?;
+            }
+            Some(lexopt::Arg::Short(letter)) => {
+                return Err(Usage(format!("-{letter} is not an option; see --help")));
+            }
+            Some(lexopt::Arg::Value(word)) => {
+                verb = Some(next_verb(verb, &word)?);
+            }
+        }
+    }
+    let Some(verb) = verb else {
+        return Err(Usage(format!("expected a command: {}; see --help", all_verbs())));
+    };
+    given.check_verb(verb)?;
+    Ok(Asked::Do(command(verb, &given)?, Box::new(options(verb, &given)?)))
+}
+
+fn known(long: &str) -> Result<&'static Known, Usage> {
+    OPTIONS
+        .iter()
+        .find(|known| known.long == long)
+        .ok_or_else(|| Usage(format!("--{long} is not an option; see --help")))
+}
+
+fn no_value(known: &Known) -> Usage {
+    Usage(format!("--{}: expected {}", known.long, known.value.unwrap_or_default()))
+}
+
+fn next_verb(before: Option<Verb>, word: &OsStr) -> Result<Verb, Usage> {
+    let shown = word.to_string_lossy();
+    match before {
+        Some(verb) => Err(Usage(format!("{} takes no argument, not {shown:?}", verb.name()))),
+        None => Verb::parse(word)
+            .ok_or_else(|| Usage(format!("{shown:?} is not a command; expected {}", all_verbs()))),
+    }
+}
+
+fn all_verbs() -> String {
+    Verb::ALL.map(Verb::name).join(", ")
+}
+
+/// The options of a command line, and the variables behind them.
+struct Given<'a> {
+    environment: &'a [(OsString, OsString)],
+    options: Vec<(&'static Known, OsString)>,
+}
+
+impl Given<'_> {
+    fn add(&mut self, known: &'static Known, value: OsString) -> Result<(), Usage> {
+        if self.options.iter().any(|(other, _)| other.long == known.long) {
+            return Err(Usage(format!("--{} is given twice", known.long)));
+        }
+        self.options.push((known, value));
+        Ok(())
+    }
+
+    fn check_verb(&self, verb: Verb) -> Result<(), Usage> {
+        match self.options.iter().find(|(known, _)| !known.verbs.contains(&verb)) {
+            Some((known, _)) => {
+                Err(Usage(format!("{} does not know --{}; see --help", verb.name(), known.long)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The value of an option and how to name it, if it was given and `verb` knows it.
+    fn find(&self, verb: Verb, long: &str) -> Option<Value<'_>> {
+        let known = OPTIONS.iter().find(|known| known.long == long).expect("O2: options in table");
+        if !known.verbs.contains(&verb) {
+            return None;
+        }
+        if let Some((_, value)) = self.options.iter().find(|(other, _)| other.long == long) {
+            return Some(Value { text: value, name: format!("--{long}"), typed: true });
+        }
+        let variable = known.variable?;
+        let (_, value) =
+            self.environment.iter().find(|(name, value)| name == variable && !value.is_empty())?;
+        Some(Value { text: value, name: variable.to_owned(), typed: false })
+    }
+}
+
+/// A value with the name that messages give it.
+struct Value<'a> {
+    text: &'a OsStr,
+    name: String,
+    /// On the command line.
+    typed: bool,
+}
+
+impl Value<'_> {
+    fn read<T>(&self, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Usage> {
+        self.text.to_str().and_then(read).ok_or_else(|| self.wrong(expected))
+    }
+
+    fn path(&self) -> Result<PathBuf, Usage> {
+        if self.text.is_empty() {
+            return Err(self.wrong("a path"));
+        }
+        Ok(Path::new(self.text).to_owned())
+    }
+
+    fn is_set(&self) -> Result<bool, Usage> {
+        if self.typed {
+            return Ok(true);
+        }
+        self.read("1 or 0", |text| match text {
+            "1" | "true" | "yes" | "on" => Some(true),
+            "0" | "false" | "no" | "off" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn wrong(&self, expected: &str) -> Usage {
+        Usage(format!("{}: expected {expected}, not {:?}", self.name, self.text.to_string_lossy()))
+    }
+}
+
+const NAME_EXPECTED: &str = "1 to 32 of a-z, 0-9 and -";
+
+fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
+    Ok(match verb {
+        Verb::Run => Command::Run,
+        Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
+        Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
+        Verb::Switchover => {
+            let to = given.find(verb, "to");
+            let to = to.map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;
+            Command::Switchover { to }
+        }
+    })
+}
+
+fn options(verb: Verb, given: &Given<'_>) -> Result<Options, Usage> {
+    let find = |long| given.find(verb, long);
+    let path = |long| find(long).map(|value| value.path()).transpose();
+    let flag = |long| find(long).map_or(Ok(false), |value| value.is_set());
+    let data_dir = path("datadirpath")?;
+    let node = find("node").map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;
+    let site = find("site-id")
+        .map(|value| value.read("a site id of 32 hex digits", SiteId::parse))
+        .transpose()?;
+    let advertise = find("advertise")
+        .map(|value| value.read("an http:// or https:// URL of at most 96 bytes", read_url))
+        .transpose()?;
+    let console =
+        find("console").map(|value| value.read(Listen::EXPECTED, Listen::parse)).transpose()?;
+    let log = find("log").map(|value| value.read("stderr or syslog", read_log)).transpose()?;
+    let log_level = find("log-level")
+        .map(|value| value.read("error, warn, info or debug", read_level))
+        .transpose()?;
+    let level_default = if verb == Verb::Run { LevelFilter::Info } else { LevelFilter::Warn };
+    Ok(Options {
+        alone: data_dir.is_none(),
+        data_dir: data_dir.unwrap_or_else(|| ALONE_DATA_DIR.into()),
+        node: node.unwrap_or_else(machine::default_node),
+        site,
+        advertise: advertise.unwrap_or_default(),
+        console,
+        config: path("config")?,
+        run_dir: path("run-dir")?.unwrap_or_else(|| RUN_DIR.into()),
+        log: log.unwrap_or(LogTo::Stderr),
+        log_level: log_level.unwrap_or(level_default),
+        require_network_share: flag("require-network-share")?,
+        supervise: flag("supervise")?,
+        unknown_variables: unknown_variables(given.environment),
+    })
+}
+
+fn read_url(text: &str) -> Option<heapless::String<ADVERTISE_MAX>> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if rest.is_empty() || !rest.bytes().all(fits) {
+        return None;
+    }
+    heapless::String::try_from(text).ok()
+}
+
+fn read_log(text: &str) -> Option<LogTo> {
+    match text {
+        "stderr" => Some(LogTo::Stderr),
+        "syslog" => Some(LogTo::Syslog),
+        _ => None,
+    }
+}
+
+fn read_level(text: &str) -> Option<LevelFilter> {
+    match text {
+        "error" => Some(LevelFilter::Error),
+        "warn" => Some(LevelFilter::Warn),
+        "info" => Some(LevelFilter::Info),
+        "debug" => Some(LevelFilter::Debug),
+        _ => None,
+    }
+}
+
+fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
+    let ours = |name: &str| OPTIONS.iter().any(|known| known.variable == Some(name));
+    environment
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| name.starts_with("EDGE_") && !ours(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The help of a command, or of the program; 80 columns at most.
+pub fn help(verb: Option<Verb>) -> String {
+    let Some(verb) = verb else {
+        return help_of_all();
+    };
+    let mut text = format!(
+        "edge-agent {}: {}\n\nusage: edge-agent {} [OPTION]...\n\n",
+        verb.name(),
+        verb.summary(),
+        verb.name()
+    );
+    for known in OPTIONS.iter().filter(|known| known.verbs.contains(&verb)) {
+        push_option(&mut text, known);
+    }
+    text.push_str("  --help\n        print this\n");
+    text
+}
+
+fn help_of_all() -> String {
+    let mut text = String::from(
+        "edge-agent: failover and forwarding for industrial gateways\n\n\
+         usage: edge-agent COMMAND [OPTION]...\n\ncommands:\n",
+    );
+    for verb in Verb::ALL {
+        writeln!(text, "  {:<12}{}", verb.name(), verb.summary()).expect("a string takes anything");
+    }
+    text.push_str(
+        "\n  COMMAND --help    what a command's options are\n  \
+         --version         print the version\n\n\
+         exit codes: 0, 64 usage, 69 unavailable, 70 bug, 75 temporary, 78 configuration\n",
+    );
+    text
+}
+
+fn push_option(text: &mut String, known: &Known) {
+    text.push_str("  --");
+    text.push_str(known.long);
+    if let Some(value) = known.value {
+        text.push(' ');
+        text.push_str(value);
+    }
+    if let Some(variable) = known.variable {
+        text.push_str("  or ");
+        text.push_str(variable);
+    }
+    text.push('\n');
+    for line in known.help.lines() {
+        text.push_str("        ");
+        text.push_str(line);
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str, variables: &[(&str, &str)]) -> Result<Asked, String> {
+        let words = line.split_whitespace().map(OsString::from);
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        parse(words, &variables).map_err(|usage| usage.to_string())
+    }
+
+    fn options_of(line: &str, variables: &[(&str, &str)]) -> Options {
+        match parse_words(line, variables) {
+            Ok(Asked::Do(_, options)) => *options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_command_is_read_with_what_belongs_to_it() {
+        let to = |name| Command::Switchover { to: NodeName::parse(name) };
+        for (line, expected) in [
+            ("run", Command::Run),
+            ("init", Command::Init { new_id: false }),
+            ("init --new-id", Command::Init { new_id: true }),
+            ("--new-id init", Command::Init { new_id: true }),
+            ("status", Command::Status { json: false }),
+            ("status --json", Command::Status { json: true }),
+            ("switchover", Command::Switchover { to: None }),
+            ("switchover --to=gw-2", to("gw-2")),
+            ("switchover --to gw-2", to("gw-2")),
+        ] {
+            match parse_words(line, &[]) {
+                Ok(Asked::Do(command, _)) => assert_eq!(command, expected, "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn help_and_version_go_before_anything_else() {
+        assert_eq!(parse_words("--help", &[]), Ok(Asked::Help(None)));
+        assert_eq!(parse_words("run -h --nonsense", &[]), Ok(Asked::Help(Some(Verb::Run))));
+        assert_eq!(parse_words("status --version", &[]), Ok(Asked::Version));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_was_expected() {
+        for (line, expected) in [
+            ("", "expected a command: run, init, status, switchover; see --help"),
+            ("walk", "\"walk\" is not a command; expected run, init, status, switchover"),
+            ("run now", "run takes no argument, not \"now\""),
+            ("run -x", "-x is not an option; see --help"),
+            ("run --nodes a", "--nodes is not an option; see --help"),
+            ("run --node", "--node: expected NAME"),
+            ("run --node a --node b", "--node is given twice"),
+            ("run --node GW", "--node: expected 1 to 32 of a-z, 0-9 and -, not \"GW\""),
+            ("run --json", "run does not know --json; see --help"),
+            ("status --to a", "status does not know --to; see --help"),
+            ("run --site-id 12", "--site-id: expected a site id of 32 hex digits, not \"12\""),
+            (
+                "run --console host:80",
+                "--console: expected ADDRESS:PORT or off, such as 127.0.0.1:8480 or [::1]:8480, \
+                 not \"host:80\"",
+            ),
+            ("run --log file", "--log: expected stderr or syslog, not \"file\""),
+            (
+                "run --log-level loud",
+                "--log-level: expected error, warn, info or debug, not \"loud\"",
+            ),
+            (
+                "run --advertise ftp://x",
+                "--advertise: expected an http:// or https:// URL of at most 96 bytes, \
+                 not \"ftp://x\"",
+            ),
+        ] {
+            assert_eq!(parse_words(line, &[]), Err(expected.to_owned()), "{line}");
+        }
+        let unexpected = parse_words("run --supervise=1", &[]).expect_err("takes no value");
+        assert!(unexpected.contains("supervise"), "{unexpected}");
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment() {
+        let variables = [
+            ("EDGE_DATADIRPATH", "/mnt/a"),
+            ("EDGE_NODE", "gw-1"),
+            ("EDGE_CONSOLE", "off"),
+            ("EDGE_SUPERVISE", "1"),
+            ("EDGE_REQUIRE_NETWORK_SHARE", "0"),
+        ];
+        let options = options_of("run --node gw-2", &variables);
+        assert_eq!(options.node.as_str(), "gw-2");
+        assert_eq!(options.data_dir, Path::new("/mnt/a"));
+        assert!(!options.alone);
+        assert_eq!(options.console, Some(Listen::Off));
+        assert!(options.supervise);
+        assert!(!options.require_network_share);
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set_and_a_bad_one_is_named() {
+        let options = options_of("run --node a", &[("EDGE_DATADIRPATH", "")]);
+        assert!(options.alone);
+        assert_eq!(options.data_dir, Path::new(ALONE_DATA_DIR));
+        let bad = parse_words("run", &[("EDGE_SUPERVISE", "maybe")]);
+        assert_eq!(bad, Err("EDGE_SUPERVISE: expected 1 or 0, not \"maybe\"".to_owned()));
+        options_of("status", &[("EDGE_SUPERVISE", "maybe")]);
+    }
+
+    #[test]
+    fn variables_that_mean_nothing_are_found() {
+        let variables = [("EDGE_DATADIR", "/mnt/a"), ("EDGE_NODE", "a"), ("HOME", "/root")];
+        assert_eq!(options_of("run", &variables).unknown_variables, ["EDGE_DATADIR"]);
+    }
+
+    #[test]
+    fn addresses_are_numbers_or_localhost() {
+        let at = |text: &str| Some(Listen::At(text.parse().expect("an address")));
+        assert_eq!(Listen::parse("off"), Some(Listen::Off));
+        assert_eq!(Listen::parse("localhost:80"), at("127.0.0.1:80"));
+        assert_eq!(Listen::parse("[::1]:8480"), at("[::1]:8480"));
+        assert_eq!(Listen::parse("0.0.0.0:1"), at("0.0.0.0:1"));
+        for bad in ["", "8480", ":8480", "localhost", "localhost:x", "gw:80", "1.2.3.4:99999"] {
+            assert_eq!(Listen::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_names_every_option() {
+        for verb in Verb::ALL {
+            let text = help(Some(verb));
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            for known in OPTIONS.iter().filter(|known| known.verbs.contains(&verb)) {
+                assert!(text.contains(known.long), "{text}");
+            }
+            assert!(help(None).contains(verb.name()));
+        }
+        assert!(help(None).lines().all(|line| line.chars().count() <= 80));
+    }
+}
