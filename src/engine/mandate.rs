@@ -248,3 +248,130 @@ impl Mandate {
         self.slot_written_ms > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ident::NodeName;
+
+    fn host(alone: bool) -> Host {
+        Host {
+            node: NodeName::parse("gw-2").expect("a name"),
+            nonce: 2,
+            advertise: heapless::String::new(),
+            version: heapless::String::new(),
+            alone,
+        }
+    }
+
+    fn claimed(term: Term, class: ShareClass, locked: u64) -> Mandate {
+        Mandate::claimed(term, &host(false), &Settings::default(), class, locked, 0)
+    }
+
+    /// A survey in which our slot is the newest, behind this one.
+    fn behind(before: Option<Slot>, ours: &Mandate, fence_ms_max: u32) -> Survey {
+        Survey {
+            newest: Some(ours.slot().clone()),
+            before,
+            fence_ms_max,
+            cursors: [Cursor::default(); 2],
+            marks: heapless::Vec::new(),
+        }
+    }
+
+    #[test]
+    fn it_forwards_at_once_only_behind_a_fenced_term_that_has_surely_ended() {
+        let released = SlotState::Released { reason: ReleaseReason::Stopped, successor: None };
+        let active = SlotState::Active;
+        let (local, nfs4) = (ShareClass::Local, ShareClass::Nfs4);
+        // (term before, its state, fenced, class, its lock; our class, our lock) → at once
+        let rows = [
+            (4, released.clone(), true, local, 7, local, 7, true),
+            (4, released.clone(), true, nfs4, 7, nfs4, 0, true),
+            (4, released.clone(), false, local, 7, local, 7, false),
+            (3, released, true, local, 7, local, 7, false),
+            (4, active.clone(), true, local, 7, local, 7, true),
+            (4, active.clone(), true, local, 7, local, 8, false),
+            (4, active.clone(), true, local, 0, local, 0, false),
+            (4, active.clone(), false, local, 7, local, 7, false),
+            (4, active.clone(), true, nfs4, 7, nfs4, 7, false),
+            (4, active.clone(), true, nfs4, 7, local, 7, false),
+            (4, SlotState::Claiming, false, local, 7, local, 7, false),
+        ];
+        for (row, (term, state, fenced, class, locked, ours, our_lock, at_once)) in
+            rows.into_iter().enumerate()
+        {
+            let mut before = claimed(term, class, locked).slot;
+            (before.state, before.fenced) = (state, fenced);
+            let mut mandate = claimed(5, ours, our_lock);
+            let survey = behind(Some(before), &mandate, 5_000);
+            assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+            assert_eq!(mandate.slot().fenced, at_once, "M3, row {row}");
+        }
+        let mut first = claimed(1, local, 7);
+        let survey = behind(None, &first, 5_000);
+        assert_eq!(first.announced(1_000, &survey), Ok(()));
+        assert!(first.slot().fenced, "nobody was before the first");
+    }
+
+    #[test]
+    fn otherwise_it_waits_for_the_largest_lease_of_any_slot() {
+        let mut mandate = claimed(5, ShareClass::Doubtful, 7);
+        let survey = behind(None, &mandate, 8_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        let due_ms = 1_000 + 10_000 + 200;
+        assert!(!mandate.wants_survey(due_ms - 1) && mandate.wants_survey(due_ms), "M2");
+        mandate.proven(due_ms - 10, true);
+        assert!(!mandate.may_forward(due_ms));
+        mandate.surveyed(due_ms);
+        assert!(mandate.may_forward(due_ms));
+    }
+
+    #[test]
+    #[should_panic(expected = "M2")]
+    fn surveying_too_early_is_a_bug() {
+        let mut mandate = claimed(5, ShareClass::Local, 7);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        mandate.surveyed(2_000);
+    }
+
+    #[test]
+    fn a_higher_slot_means_to_give_up() {
+        let mut mandate = claimed(5, ShareClass::Local, 7);
+        let mut survey = behind(None, &mandate, 5_000);
+        survey.newest = Some(claimed(6, ShareClass::Local, 0).slot);
+        assert_eq!(mandate.announced(1_000, &survey), Err(6));
+    }
+
+    #[test]
+    fn a_lease_runs_from_the_start_of_its_proof_and_ends_with_the_lock() {
+        let mut mandate = claimed(1, ShareClass::Local, 7);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(0, &survey), Ok(()));
+        mandate.proven(1_000, true);
+        assert!(mandate.has_lease(5_999) && !mandate.has_lease(6_000), "M1");
+        mandate.lose_lock(2_000);
+        assert!(!mandate.has_lease(2_000));
+        assert_eq!(mandate.slot().locked, 0, "M4");
+        let proof = mandate.proof(2_000, [LaneMark::default(); 2], [0, 0], true);
+        assert_eq!(proof.lock, ProofLock::Try);
+        mandate.note_lock(2_500, LockSeen::Held { inode: 9 });
+        assert_eq!((mandate.slot().locked, mandate.lock_lost_ms()), (9, None));
+    }
+
+    #[test]
+    fn a_node_alone_writes_its_slot_only_when_something_changed() {
+        let mut mandate =
+            Mandate::claimed(1, &host(true), &Settings::default(), ShareClass::Local, 7, 0);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        let lanes = [LaneMark::default(); 2];
+        assert!(mandate.proof(1_000, lanes, [0, 0], true).write_slot, "the first");
+        mandate.proven(1_000, true);
+        assert!(!mandate.proof(2_000, lanes, [0, 0], true).write_slot);
+        let moved = [LaneMark { newest_segment: 1, ..LaneMark::default() }; 2];
+        assert!(mandate.proof(3_000, moved, [1, 1], true).write_slot, "something to say");
+        assert!(mandate.proof(61_000, moved, [0, 0], true).write_slot, "a minute has passed");
+    }
+}
