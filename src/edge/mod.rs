@@ -2,3 +2,5 @@
 
 pub mod channel;
 pub mod children;
+pub mod keeper;
+pub mod share;
