@@ -130,6 +130,12 @@ pub const SLOT_BYTES: usize = 4_096;
 pub const LOCK_OFFSET: u64 = 4_096;
 /// A segment is closed at this size.
 pub const SEGMENT_BYTES_MAX: u32 = 4 << 20;
+/// Nothing is read of a segment beyond this: no writer of ours goes further.
+pub const SEGMENT_READ_BYTES_MAX: u32 = 2 * SEGMENT_BYTES_MAX;
+/// Bytes of one damaged stretch that are copied to `declined/`.
+pub const DAMAGED_COPY_BYTES_MAX: u32 = 1 << 20;
+/// Damaged stretches that are kept in `declined/`; later ones are counted only.
+pub const DAMAGED_FILES_MAX: usize = 16;
 /// Bytes of records in one group.
 pub const GROUP_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one record; a longer one is refused (413).
@@ -212,6 +218,8 @@ const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () =
+    assert!(SEGMENT_BYTES_MAX as usize + GATHER_BYTES_MAX <= SEGMENT_READ_BYTES_MAX as usize);
 const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
 const _: () = assert!(LOG_LINE_MAX <= 4_096);

@@ -1,5 +1,6 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+
 pub mod alerts;
 pub mod channel;
 pub mod children;
@@ -7,6 +8,8 @@ pub mod config;
 pub mod gather;
 pub mod intake;
 pub mod json;
+pub mod keeper;
 pub mod logging;
 pub mod machine;
 pub mod options;
+pub mod share;
