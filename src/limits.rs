@@ -103,6 +103,23 @@ pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
 pub const SECRET_BYTES_MAX: usize = 256 << 10;
 
+// --- the configuration's texts ----------------------------------------------------------
+
+/// Bytes of a site's or a thing's name, for people.
+pub const CONFIG_NAME_MAX: usize = 128;
+/// Bytes of a path.
+pub const CONFIG_PATH_MAX: usize = 255;
+/// Bytes of a thing's key.
+pub const THING_KEY_MAX: usize = 64;
+/// Bytes of an access key or a secret key.
+pub const CLOUD_KEY_MAX: usize = 256;
+/// Bytes of the cloud's URL.
+pub const URL_MAX: usize = 255;
+/// Bytes of a metric's name.
+pub const METRIC_MAX: usize = 64;
+/// Bytes of a socket address.
+pub const LISTEN_MAX: usize = 64;
+
 // --- on the share -----------------------------------------------------------------------
 
 /// Slots in `edge.terms`.
@@ -113,6 +130,12 @@ pub const SLOT_BYTES: usize = 4_096;
 pub const LOCK_OFFSET: u64 = 4_096;
 /// A segment is closed at this size.
 pub const SEGMENT_BYTES_MAX: u32 = 4 << 20;
+/// Nothing is read of a segment beyond this: no writer of ours goes further.
+pub const SEGMENT_READ_BYTES_MAX: u32 = 2 * SEGMENT_BYTES_MAX;
+/// Bytes of one damaged stretch that are copied to `declined/`.
+pub const DAMAGED_COPY_BYTES_MAX: u32 = 1 << 20;
+/// Damaged stretches that are kept in `declined/`; later ones are counted only.
+pub const DAMAGED_FILES_MAX: usize = 16;
 /// Bytes of records in one group.
 pub const GROUP_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one record; a longer one is refused (413).
@@ -197,7 +220,10 @@ const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () =
+    assert!(SEGMENT_BYTES_MAX as usize + GATHER_BYTES_MAX <= SEGMENT_READ_BYTES_MAX as usize);
 const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
 const _: () = assert!(LOG_LINE_MAX <= 4_096);
 const _: () = assert!(CONNECTIONS_TCP_MAX < CONNECTIONS_MAX);
 const _: () = assert!(BODIES_MAX <= CONNECTIONS_MAX);

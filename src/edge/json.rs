@@ -201,6 +201,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Bytes before whatever comes next, white space left aside.
+    pub fn offset(&mut self) -> usize {
+        self.skip_space();
+        self.at
+    }
+
     /// Where the next value begins.
     pub fn mark(&mut self) -> Mark {
         self.skip_space();

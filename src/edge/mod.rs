@@ -1,10 +1,15 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod alerts;
 pub mod channel;
 pub mod children;
+pub mod config;
 pub mod console;
+pub mod gather;
 pub mod intake;
 pub mod json;
+pub mod keeper;
 pub mod logging;
 pub mod machine;
 pub mod options;
+pub mod share;

@@ -1,10 +1,564 @@
-//! The engine: decides, and does nothing else.
+//! The engine: decides everything, and does nothing itself.
+//!
+//! Events go in through [`Engine::handle`], effects come out of it; time is a parameter, and
+//! [`Engine::deadline_ms`] says when it wants to be called at the latest. No clock, file,
+//! socket, environment, thread or heap is used here: a simulator can drive as many engines
+//! as it likes.
+//!
+//! | stage | share order | leads to |
+//! |---|---|---|
+//! | Closed | Open | Loading; stays, with growing waits, while there is no data directory |
+//! | Loading | Load | Standby, once the configuration was judged |
+//! | Standby | Poll, Nodes | Claiming, when `election` says so |
+//! | Claiming | Claim, then Announce | Master; Standby if the number or a higher one is taken |
+//! | Master | Prove, Append, Fetch, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
+//! | Resigning | Append and Prove while it winds up, then Release | Standby or Ended |
+//! | Ended | none | the process exits |
+//!
+//! # Invariants
+//!
+//! - N1: at most one share order and one cloud request are outstanding.
+//! - N2: nothing is claimed, and no uplink is started, while one that was killed is not reaped.
+//! - N3: losing the keeper ends the term; the lock is not tried for one `poll_ms`.
+//! - N4: a stall is not a loss: past the lease nothing is forwarded, and the next proof decides.
+//!
+//! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
+//! books), `forward` (the uplink's books), `roster` (other nodes), `notes` (what is said).
+//! `standby`, `master` and `resign` are this engine's stages, `snapshot` its status.
 
 pub mod cloud;
 pub mod codec;
+pub mod election;
+pub mod forward;
 pub mod ident;
+pub mod journal;
+pub mod mandate;
+mod master;
+pub mod notes;
+mod resign;
+pub mod roster;
 pub mod segment;
 pub mod settings;
 pub mod share;
 pub mod slot;
+mod snapshot;
+mod standby;
 pub mod status;
+#[cfg(test)]
+mod tests;
+
+use cloud::{CloudOrder, CloudOutcome};
+use election::{Ground, Sight};
+use forward::{Forward, Presence};
+use ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
+use journal::Journal;
+use mandate::Mandate;
+use notes::{Alert, Note};
+use roster::Roster;
+use settings::{Host, Settings};
+use share::{ShareError, ShareOrder, ShareOutcome, Wish};
+use slot::{LaneMark, ReleaseReason};
+
+use crate::limits::{
+    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, RESIGN_WAIT_MS_MIN, SIGHT_GAP_MS_MAX, STALL_MS,
+};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// Time went by.
+    Tick,
+    /// The keeper's answer to the order that is outstanding.
+    Share(&'a ShareOutcome),
+    /// A keeper process takes orders.
+    KeeperStarted,
+    /// The keeper process was reaped.
+    KeeperGone,
+    /// The uplink has its socket, and a copy of the lock's descriptor or none.
+    UplinkReady {
+        /// Whether it has the copy.
+        locked: bool,
+    },
+    /// The uplink process was reaped.
+    UplinkGone,
+    /// A verdict.
+    Cloud(&'a CloudOutcome),
+    /// Gathered groups of a lane now hold so many bytes, up to this seq.
+    Gathered {
+        /// The lane.
+        lane: Lane,
+        /// Their bytes, heads included.
+        bytes: u32,
+        /// Seq of their last record.
+        through_seq: u64,
+    },
+    /// The configuration was judged; a bad one comes as the settings in force before. This
+    /// event comes before the outcome of the `Load` that it was read by.
+    Configured(&'a Settings),
+    /// SIGHUP.
+    Reload,
+    /// An operator asks for another master.
+    Switchover {
+        /// Whom; `None`: whoever is first.
+        to: Option<NodeName>,
+    },
+    /// SIGTERM.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "handed over at once, one by one; no heap here")]
+pub enum Effect {
+    /// Order the keeper. The groups of an `Append` are those that were gathered.
+    Share(ShareOrder),
+    /// Start a keeper.
+    StartKeeper,
+    /// Start an uplink; the next `Attach` passes its socket on.
+    StartUplink,
+    /// Kill the uplink; its end will be an event.
+    KillUplink,
+    /// Order the uplink.
+    Cloud(CloudOrder),
+    /// The lease that uplinks live by ends then; 0: now.
+    Lease {
+        /// When, in ms of `CLOCK_BOOTTIME`.
+        end_ms: u64,
+    },
+    /// Begin to collect: the seqs of this term count from 1.
+    Collect {
+        /// The term.
+        term: Term,
+    },
+    /// Stop collecting; what is gathered may still be asked for.
+    StopCollecting,
+    /// Records up to this seq may be acknowledged.
+    Durable {
+        /// Their lane.
+        lane: Lane,
+        /// The last of them.
+        through_seq: u64,
+    },
+    /// The outcome of all that is not yet acknowledged is unknown; drop what is gathered.
+    OutcomeUnknown,
+    /// Say so in the log.
+    Note(Note),
+    /// Tell the site's people, by the alert lane.
+    Alert(Alert),
+    /// The process ends, with exit code 0.
+    Exit,
+}
+
+/// Takes effects, one by one.
+pub type Out<'a> = dyn FnMut(Effect) + 'a;
+
+/// The time of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// `CLOCK_BOOTTIME`, ms: all that is decided goes by it.
+    pub ms: u64,
+    /// Wall clock, ms since the Unix epoch: only for stamps that people read.
+    pub wall_ms: u64,
+}
+
+/// Where the engine stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Closed,
+    Loading,
+    Standby,
+    Claiming,
+    Master,
+    Resigning,
+    Ended,
+}
+
+/// The order that is outstanding, with what its outcome is needed for.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Open,
+    Load,
+    Poll,
+    Claim { term: Term },
+    Announce,
+    Prove { create: [u32; 2], marks: [LaneMark; 2], wrote_slot: bool },
+    Append { lane: Lane },
+    Fetch { lane: Lane },
+    Survey,
+    Attach,
+    Nodes,
+    Newest { lane: Lane, term: Term },
+    Sweep { lane: Lane, before: Cursor },
+    Tidy,
+    Release,
+}
+
+/// The keeper process and what it was asked.
+#[derive(Clone, Copy, Debug)]
+struct Keeper {
+    present: bool,
+    start_ms: u64,
+    wait_ms: u32,
+    asked: Option<(Asked, u64)>,
+    stalled: bool,
+}
+
+/// Why and how a term is being ended.
+#[derive(Clone, Debug)]
+struct Ending {
+    reason: ReleaseReason,
+    successor: Option<NodeName>,
+    since_ms: u64,
+    /// What is gathered and in flight is waited for.
+    orderly: bool,
+}
+
+/// One node's engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    host: Host,
+    settings: Settings,
+    stage: Stage,
+    site: Option<SiteId>,
+    class: ShareClass,
+    keeper: Keeper,
+    sight: Sight,
+    mandate: Option<Mandate>,
+    journal: Journal,
+    forward: Forward,
+    roster: Roster,
+    /// Why and when our present or last term was claimed.
+    ground: Ground,
+    claimed_ms: u64,
+    /// A verdict moved the cursor, and no durable slot says so yet.
+    cursor_ahead: bool,
+    /// The lock came back while an uplink without a copy of it lives.
+    lock_pending: bool,
+    fenced_told: bool,
+    tidied: bool,
+    ending: Option<Ending>,
+    stopping_since_ms: Option<u64>,
+    record_left: bool,
+    reload: bool,
+    wish: Option<Wish>,
+    beat: u32,
+    /// Dues, in ms.
+    poll_due_ms: u64,
+    all_due_ms: u64,
+    nodes_due_ms: u64,
+    record_due_ms: u64,
+    list_due_ms: u64,
+    proof_not_before_ms: u64,
+    append_not_before_ms: u64,
+    redundancy_due_ms: u64,
+    resign_wait_ms: u32,
+    fault: Option<ShareError>,
+    lease_over_told: bool,
+    segment_missing_told: bool,
+    redundancy_lost: bool,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet. It asks for a keeper at the first event.
+    pub fn new(host: Host) -> Self {
+        let forward = Forward::new(host.nonce);
+        Self {
+            host,
+            settings: Settings::default(),
+            stage: Stage::Closed,
+            site: None,
+            class: ShareClass::Doubtful,
+            keeper: Keeper {
+                present: false,
+                start_ms: 0,
+                wait_ms: CHILD_WAIT_MS_MIN,
+                asked: None,
+                stalled: false,
+            },
+            sight: Sight::default(),
+            mandate: None,
+            journal: Journal::default(),
+            forward,
+            roster: Roster::default(),
+            ground: Ground::First,
+            claimed_ms: 0,
+            cursor_ahead: false,
+            lock_pending: false,
+            fenced_told: false,
+            tidied: false,
+            ending: None,
+            stopping_since_ms: None,
+            record_left: false,
+            reload: false,
+            wish: None,
+            beat: 0,
+            poll_due_ms: 0,
+            all_due_ms: 0,
+            nodes_due_ms: 0,
+            record_due_ms: 0,
+            list_due_ms: 0,
+            proof_not_before_ms: 0,
+            append_not_before_ms: 0,
+            redundancy_due_ms: u64::MAX,
+            resign_wait_ms: RESIGN_WAIT_MS_MIN,
+            fault: None,
+            lease_over_told: false,
+            segment_missing_told: false,
+            redundancy_lost: false,
+        }
+    }
+
+    /// Takes in an event, and gives out what is to be done about it.
+    pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Out<'_>) {
+        match event {
+            Event::Tick => {}
+            Event::Share(outcome) => self.share_answered(now, outcome, out),
+            Event::KeeperStarted => {
+                self.keeper.present = true;
+                self.keeper.asked = None;
+            }
+            Event::KeeperGone => self.lose_keeper(now, out),
+            Event::UplinkReady { locked } => self.uplink_ready(now, locked, out),
+            Event::UplinkGone => self.lose_uplink(now, out),
+            Event::Cloud(outcome) => self.cloud_answered(now, outcome, out),
+            Event::Gathered { lane, bytes, through_seq } => {
+                self.journal.gathered(now.ms, lane, bytes, through_seq);
+            }
+            Event::Configured(settings) => self.configure(now, settings, out),
+            Event::Reload => {
+                self.reload = true;
+                self.sight.trust_lock();
+            }
+            Event::Switchover { to } => self.switch_over(now, to, out),
+            Event::Stop => self.stop(now),
+        }
+        self.advance(now, out);
+    }
+
+    /// What this node is doing.
+    pub fn role(&self) -> Role {
+        match self.stage {
+            Stage::Closed | Stage::Loading | Stage::Standby => Role::Standby,
+            Stage::Claiming => Role::Claiming,
+            Stage::Master => Role::Master,
+            Stage::Resigning => Role::Resigning,
+            Stage::Ended => Role::Stopped,
+        }
+    }
+
+    /// Whether this node is master under a lease.
+    pub fn is_master(&self, now_ms: u64) -> bool {
+        let leased = self.mandate.as_ref().is_some_and(|mandate| mandate.has_lease(now_ms));
+        self.stage == Stage::Master && leased
+    }
+
+    /// Does all that is due and possible now.
+    fn advance(&mut self, now: Now, out: &mut Out<'_>) {
+        if !self.keeper.present {
+            self.start_keeper(now, out);
+        }
+        self.watch_keeper(now, out);
+        match self.stage {
+            Stage::Master => self.watch_term(now, out),
+            Stage::Resigning => self.wind_up(now, out),
+            Stage::Closed | Stage::Loading | Stage::Standby | Stage::Claiming | Stage::Ended => {}
+        }
+        if self.keeper.present && self.keeper.asked.is_none() {
+            self.order_share(now, out);
+        }
+        self.end_if_stopped(now, out);
+    }
+
+    /// Orders what the stage wants of the share next, if anything.
+    fn order_share(&mut self, now: Now, out: &mut Out<'_>) {
+        match self.stage {
+            Stage::Closed => self.order_open(now, out),
+            Stage::Loading => self.ask(now, Asked::Load, ShareOrder::Load, out),
+            Stage::Standby => self.order_standby(now, out),
+            Stage::Claiming | Stage::Ended => {}
+            Stage::Master => self.order_master(now, out),
+            Stage::Resigning => self.order_resigning(now, out),
+        }
+    }
+
+    /// Gives the keeper an order (N1).
+    fn ask(&mut self, now: Now, asked: Asked, order: ShareOrder, out: &mut Out<'_>) {
+        assert!(self.keeper.asked.is_none(), "N1: one share order at a time");
+        self.keeper.asked = Some((asked, now.ms));
+        out(Effect::Share(order));
+    }
+
+    /// Sorts an outcome by what was asked.
+    fn share_answered(&mut self, now: Now, outcome: &ShareOutcome, out: &mut Out<'_>) {
+        let Some((asked, start_ms)) = self.keeper.asked.take() else { return };
+        self.keeper.wait_ms = CHILD_WAIT_MS_MIN;
+        if self.keeper.stalled {
+            self.keeper.stalled = false;
+            out(Effect::Note(Note::ShareBack { after_ms: now.ms - start_ms }));
+        }
+        if let ShareOutcome::Failed(error) = outcome {
+            self.share_failed(now, asked, error, out);
+            return;
+        }
+        match (asked, outcome) {
+            (Asked::Open, ShareOutcome::Opened { site, class }) => {
+                self.opened(*site, *class, out);
+            }
+            (Asked::Poll, ShareOutcome::Polled(polled)) => self.polled(now, polled, out),
+            (Asked::Claim { term }, ShareOutcome::Claimed { created }) => {
+                self.claim_answered(now, term, *created, out);
+            }
+            (Asked::Announce, ShareOutcome::Surveyed(survey)) => self.announced(now, survey, out),
+            (Asked::Survey, ShareOutcome::Surveyed(survey)) => self.surveyed(now, survey, out),
+            (Asked::Prove { create, marks, wrote_slot }, ShareOutcome::Proven(proven)) => {
+                self.proof_answered(now, start_ms, (create, &marks, wrote_slot), proven, out);
+            }
+            (Asked::Append { lane }, ShareOutcome::Done) => self.appended(now, lane, out),
+            (Asked::Fetch { lane }, ShareOutcome::Fetched(seen)) => {
+                self.fetched(now, start_ms, lane, seen, out);
+            }
+            (Asked::Nodes, ShareOutcome::Nodes(seen)) => self.nodes_seen(now, seen, out),
+            (Asked::Newest { lane, term }, ShareOutcome::Newest { segment }) => {
+                self.journal.listed(lane, term, *segment);
+            }
+            (Asked::Sweep { lane, before }, ShareOutcome::Swept { .. }) => {
+                self.journal.swept(lane, before);
+            }
+            (Asked::Release, ShareOutcome::Done) => self.released(now, out),
+            // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
+            (Asked::Load | Asked::Attach | Asked::Tidy, _) => {}
+            (asked, outcome) => panic!("N1: the keeper answered {outcome:?} to {asked:?}"),
+        }
+    }
+
+    /// Policy for failed operations; what an error means stands in `ShareFault::class`.
+    fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
+        if self.fault.as_ref() != Some(error) {
+            out(Effect::Note(Note::ShareFailed(error.clone())));
+            self.fault = Some(error.clone());
+        }
+        match asked {
+            Asked::Open => self.open_failed(now),
+            Asked::Load | Asked::Poll | Asked::Claim { .. } | Asked::Announce => {
+                self.standby_failed(now, asked, error, out);
+            }
+            Asked::Release => self.released(now, out),
+            Asked::Nodes => self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms),
+            Asked::Prove { .. }
+            | Asked::Append { .. }
+            | Asked::Fetch { .. }
+            | Asked::Survey
+            | Asked::Attach
+            | Asked::Newest { .. }
+            | Asked::Sweep { .. }
+            | Asked::Tidy => self.master_failed(now, asked, error, out),
+        }
+    }
+
+    fn start_keeper(&mut self, now: Now, out: &mut Out<'_>) {
+        if self.stage != Stage::Ended && now.ms >= self.keeper.start_ms {
+            // Until it says that it started, no second one is asked for.
+            self.keeper.start_ms = u64::MAX;
+            out(Effect::StartKeeper);
+        }
+    }
+
+    /// Says so when the share is late with its answer (N4).
+    fn watch_keeper(&mut self, now: Now, out: &mut Out<'_>) {
+        let Some((_, start_ms)) = self.keeper.asked else { return };
+        if !self.keeper.stalled && now.ms >= start_ms + u64::from(STALL_MS) {
+            self.keeper.stalled = true;
+            out(Effect::Note(Note::ShareStalled { for_ms: now.ms - start_ms }));
+        }
+    }
+
+    /// N3.
+    fn lose_keeper(&mut self, now: Now, out: &mut Out<'_>) {
+        out(Effect::Note(Note::KeeperGone));
+        self.keeper.present = false;
+        self.keeper.asked = None;
+        self.keeper.stalled = false;
+        let wait_ms = self.keeper.wait_ms;
+        self.keeper.wait_ms = (wait_ms * 2).min(CHILD_WAIT_MS_MAX);
+        self.keeper.start_ms = now.ms + u64::from(wait_ms);
+        self.sight.break_off();
+        self.roster.break_off();
+        self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
+        match self.stage {
+            Stage::Master | Stage::Resigning | Stage::Claiming => self.drop_term(now, out),
+            Stage::Closed | Stage::Loading | Stage::Standby | Stage::Ended => {}
+        }
+        if self.stage != Stage::Ended {
+            self.stage = Stage::Closed;
+        }
+    }
+
+    /// Our term is over without a word on the share: what holds it is gone.
+    fn drop_term(&mut self, _now: Now, out: &mut Out<'_>) {
+        self.kill_uplink(out);
+        self.mandate = None;
+        self.ending = None;
+        out(Effect::StopCollecting);
+        out(Effect::OutcomeUnknown);
+    }
+
+    /// Kills the uplink, if there is one, and ends the lease that it lives by.
+    fn kill_uplink(&mut self, out: &mut Out<'_>) {
+        out(Effect::Lease { end_ms: 0 });
+        self.forward.drop_job();
+        match self.forward.presence {
+            Presence::Started | Presence::Attaching | Presence::Ready => {
+                self.forward.presence = Presence::Dying;
+                out(Effect::KillUplink);
+            }
+            Presence::Absent | Presence::Dying => {}
+        }
+    }
+
+    fn configure(&mut self, now: Now, settings: &Settings, out: &mut Out<'_>) {
+        let changed = self.settings != *settings;
+        self.settings = settings.clone();
+        self.forward.take_things(settings);
+        self.forward.try_at_once();
+        if self.stage == Stage::Loading {
+            self.stage = Stage::Standby;
+            self.poll_due_ms = self.poll_due_ms.max(now.ms);
+        } else if changed || self.stage == Stage::Master {
+            // What an uplink knows of the configuration, it knows from its start.
+            self.retire_uplink(out);
+        }
+    }
+
+    /// The longest gap between two observations that bounds silence.
+    fn gap_ms_max(&self) -> u64 {
+        u64::from(SIGHT_GAP_MS_MAX.max(3 * self.settings.poll_ms))
+    }
+
+    /// When the engine wants to be called at the latest, in ms of `CLOCK_BOOTTIME`.
+    pub fn deadline_ms(&self, now_ms: u64) -> u64 {
+        let mut due_ms = u64::MAX;
+        let mut at = |ms: u64| due_ms = due_ms.min(ms);
+        if !self.keeper.present {
+            at(self.keeper.start_ms);
+        }
+        if let Some((_, start_ms)) = self.keeper.asked
+            && !self.keeper.stalled
+        {
+            at(start_ms + u64::from(STALL_MS));
+        }
+        if let Some(since_ms) = self.stopping_since_ms {
+            at(since_ms + u64::from(crate::limits::STOP_MS_MAX));
+        }
+        let idle = self.keeper.present && self.keeper.asked.is_none();
+        at(match self.stage {
+            Stage::Closed if idle => self.poll_due_ms,
+            Stage::Standby if idle => self.standby_due_ms(),
+            Stage::Master => self.master_due_ms(now_ms, idle),
+            Stage::Resigning => self.resigning_due_ms(now_ms, idle),
+            Stage::Closed | Stage::Standby | Stage::Loading | Stage::Claiming | Stage::Ended => {
+                u64::MAX
+            }
+        });
+        due_ms
+    }
+}

@@ -40,6 +40,9 @@ use crate::limits::GROUP_BYTES_MAX;
 
 /// Bytes of a segment's header; the first group begins here.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
+/// Where the first group begins.
+pub const FIRST_OFFSET: u32 = 64;
+const _: () = assert!(FIRST_OFFSET as usize == SEGMENT_HEADER_BYTES);
 /// Bytes of a group's head.
 pub const GROUP_HEAD_BYTES: usize = 32;
 /// The first four bytes of a group.

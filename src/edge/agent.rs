@@ -1,0 +1,339 @@
+//! The agent process: one loop that waits in one place, and brings events to the engine and
+//! effects to the world.
+//!
+//! 1. It blocks only in `poll(2)`, until the earliest deadline of engine, console and sources.
+//! 2. It never touches the share, nor any path of the configuration.
+//! 3. Once started, a standby's loop allocates nothing, SIGHUP excepted.
+//!
+//! It decides nothing: the engine does. `hands` performs effects.
+
+mod hands;
+mod serving;
+
+use std::io;
+use std::os::fd::AsFd;
+
+use heapless::String;
+
+use self::hands::{Hands, Soon};
+use super::children;
+use super::collector::{CollectorAnswer, CollectorOrder};
+use super::config::{self, Config, Origin};
+use super::config::files::Files;
+use super::console::Console;
+use super::keeper::{KeeperAnswer, Place};
+use super::options::{Listen, Options};
+use super::sources::Sources;
+use super::uplink::UplinkAnswer;
+use crate::engine::ident::{Lane, NodeName, Role};
+use crate::engine::settings::{Host, Settings};
+use crate::engine::share::{ShareOrder, ShareOutcome};
+use crate::engine::{Engine, Event, Now};
+use crate::limits::CONNECTIONS_MAX;
+use crate::sys::clock::{boottime_ms, wall_ms};
+use crate::sys::lease::Lease;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::process;
+use crate::sys::random::random_u64;
+use crate::sys::signals::{Signal, Signals};
+
+/// Exit codes of sysexits.
+const EXIT_UNAVAILABLE: i32 = 69;
+
+/// Descriptors that the loop can wait for: signals, three children, listeners, connections.
+const WATCHED_MAX: usize = 4 + 2 + CONNECTIONS_MAX;
+
+/// Runs a node of the site until it is told to stop; gives the exit code.
+pub fn run(options: &Options) -> i32 {
+    if !options.supervise {
+        return run_once(options);
+    }
+    children::supervise(|| run_once(options)).unwrap_or_else(|error| {
+        log::error!("supervisor: cannot start: {error}");
+        EXIT_UNAVAILABLE
+    })
+}
+
+fn run_once(options: &Options) -> i32 {
+    match Agent::start(options) {
+        Ok(mut agent) => agent.live(),
+        Err(error) => {
+            log::error!("agent: cannot start: {error}");
+            EXIT_UNAVAILABLE
+        }
+    }
+}
+
+struct Agent {
+    engine: Engine,
+    settings: Settings,
+    hands: Hands,
+    sources: Sources,
+    signals: Signals,
+    listen: Option<Listen>,
+    from_config_option: bool,
+    watched: Vec<PollFd>,
+    lines: Vec<u8>,
+}
+
+impl Agent {
+    fn start(options: &Options) -> io::Result<Self> {
+        let signals = Signals::new()?;
+        let lease = Lease::new(boottime_ms())?;
+        let place = Place {
+            data_dir: options.data_dir.clone(),
+            config: options.config.clone(),
+            expected_site: options.site,
+            may_create: options.site.is_none(),
+            alone: options.alone,
+            require_network: options.require_network_share,
+            node: options.node.clone(),
+        };
+        let host = Host {
+            node: options.node.clone(),
+            nonce: random_u64()?,
+            advertise: options.advertise.clone(),
+            version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
+            alone: options.alone,
+        };
+        let console = Console::open(&options.run_dir);
+        let mut agent = Self {
+            engine: Engine::new(host),
+            settings: Settings::default(),
+            hands: Hands::new(options.node.clone(), place, console, lease),
+            sources: Sources::default(),
+            signals,
+            listen: options.console,
+            from_config_option: options.config.is_some(),
+            watched: Vec::with_capacity(WATCHED_MAX),
+            lines: Vec::new(),
+        };
+        agent.listen_on_tcp();
+        Ok(agent)
+    }
+
+    fn live(&mut self) -> i32 {
+        log::info!("node {}: started, version {}", self.hands.node, env!("CARGO_PKG_VERSION"));
+        self.event(Event::Tick);
+        while !self.hands.exiting {
+            if let Err(error) = self.wait() {
+                log::error!("agent: cannot wait: {error}");
+                return EXIT_UNAVAILABLE;
+            }
+            self.take_signals();
+            self.take_keeper();
+            self.take_uplink();
+            self.take_collector();
+            self.serve_console();
+            self.read_sources();
+            self.event(Event::Tick);
+        }
+        log::info!("node {}: stopped", self.hands.node);
+        0
+    }
+
+    /// The one place in which this process waits.
+    fn wait(&mut self) -> io::Result<()> {
+        let now_ms = boottime_ms();
+        self.watched.clear();
+        self.watched.push(PollFd::new(self.signals.as_fd(), true, false));
+        for child in [&self.hands.keeper, &self.hands.uplink, &self.hands.collector] {
+            if let Some(link) = child.as_ref().and_then(|child| child.link.as_ref()) {
+                self.watched.push(PollFd::new(link.as_fd(), true, link.wants_write()));
+            }
+        }
+        let console_at = self.watched.len();
+        self.hands.console.watch(&mut self.watched, now_ms);
+        let mut due_ms = self.engine.deadline_ms(now_ms);
+        due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
+        if self.hands.collecting.is_some() && self.hands.collector.is_some() {
+            due_ms = due_ms.min(self.sources.due_ms());
+        }
+        let wait_ms = (due_ms < u64::MAX).then(|| due_ms.saturating_sub(now_ms));
+        poll(&mut self.watched, wait_ms)?;
+        self.hands.console.turn(&self.watched[console_at..], boottime_ms());
+        Ok(())
+    }
+
+    /// Brings an event to the engine, then all that follows from its effects at once.
+    fn event(&mut self, event: Event<'_>) {
+        let hands = &mut self.hands;
+        self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+        while let Some(soon) = self.hands.soon.pop_front() {
+            let event = match soon {
+                Soon::KeeperStarted => Event::KeeperStarted,
+                Soon::KeeperGone => Event::KeeperGone,
+                Soon::UplinkGone => Event::UplinkGone,
+                Soon::Gathered(lane) => self.hands.gathered(lane),
+            };
+            let hands = &mut self.hands;
+            self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.take() {
+            match signal {
+                Signal::Terminate | Signal::Interrupt => self.event(Event::Stop),
+                Signal::HangUp => self.event(Event::Reload),
+                Signal::Child => self.reap(),
+                Signal::Kill | Signal::Pipe | Signal::Stop | Signal::Continue => {}
+            }
+        }
+    }
+
+    /// Children's ends are events; strangers that came to us as process 1 are just reaped.
+    fn reap(&mut self) {
+        while let Some((pid, _)) = process::reap() {
+            let is = |child: &Option<hands::Process>| {
+                child.as_ref().is_some_and(|child| child.pid == pid)
+            };
+            if is(&self.hands.keeper) {
+                // What it answered before its end still counts.
+                self.take_keeper();
+                self.hands.keeper = None;
+                self.event(Event::KeeperGone);
+            } else if is(&self.hands.uplink) {
+                self.take_uplink();
+                self.hands.uplink = None;
+                self.event(Event::UplinkGone);
+            } else if is(&self.hands.collector) {
+                self.hands.collector = None;
+                self.sources.restart_at(boottime_ms());
+            }
+        }
+    }
+
+    fn take_keeper(&mut self) {
+        while let Some(link) = self.hands.keeper.as_mut().and_then(|keeper| keeper.link.as_mut()) {
+            let answer = link.flush().and_then(|()| link.receive::<KeeperAnswer>());
+            match answer {
+                Ok(None) => return,
+                Ok(Some(answer)) => self.keeper_answered(&answer),
+                Err(error) => {
+                    log::warn!("keeper: channel lost: {error}");
+                    Hands::cut(self.hands.keeper.as_mut());
+                }
+            }
+        }
+    }
+
+    fn keeper_answered(&mut self, answer: &KeeperAnswer) {
+        if answer.number != self.hands.number() {
+            return;
+        }
+        self.hands.land(answer.outcome == ShareOutcome::Done);
+        if answer.outcome == ShareOutcome::Loaded {
+            self.load();
+        }
+        if let ShareOutcome::Opened { site, .. } = &answer.outcome {
+            self.hands.site = Some(*site);
+        }
+        self.event(Event::Share(&answer.outcome));
+    }
+
+    fn take_uplink(&mut self) {
+        while let Some(link) = self.hands.uplink.as_mut().and_then(|uplink| uplink.link.as_mut()) {
+            let answer = link.flush().and_then(|()| link.receive::<UplinkAnswer>());
+            match answer {
+                Ok(None) => return,
+                Ok(Some(UplinkAnswer::Ready { locked })) => {
+                    self.event(Event::UplinkReady { locked });
+                }
+                Ok(Some(UplinkAnswer::Outcome(outcome))) => self.event(Event::Cloud(&outcome)),
+                Err(_) => Hands::cut(self.hands.uplink.as_mut()),
+            }
+        }
+    }
+
+    fn take_collector(&mut self) {
+        while let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut())
+        {
+            let answer = link.flush().and_then(|()| link.receive::<CollectorAnswer>());
+            match answer {
+                Ok(None) => return,
+                Ok(Some(answer)) => self.collected(&answer),
+                Err(_) => Hands::cut(self.hands.collector.as_mut()),
+            }
+        }
+    }
+
+    fn collected(&mut self, answer: &CollectorAnswer) {
+        self.lines.clear();
+        self.sources.take(answer, wall_ms(), &mut self.lines);
+        if self.lines.is_empty() || self.hands.collecting.is_none() {
+            return;
+        }
+        if self.hands.gather(Lane::Readings, &self.lines).is_err() {
+            self.sources.count_dropped();
+        }
+        self.event(Event::Tick);
+    }
+
+    /// Has the sources read that are due, one after another.
+    fn load(&mut self) {
+        let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
+        let Some(files) = link.and_then(|link| Files::from_bytes(link.body())) else { return };
+        match self.judge(&files) {
+            Ok(Some(config)) => self.take_config(config, files),
+            Ok(None) if self.hands.config.is_none() => {
+                log::warn!("config: there is no edge.json: nothing is collected until there is");
+            }
+            Ok(None) => log::error!("config: edge.json is gone; the old one stays in force"),
+            Err(fault) => log::error!("config: refused: {fault}"),
+        }
+        self.listen_on_tcp();
+        let settings = self.settings.clone();
+        self.event(Event::Configured(&settings));
+    }
+
+    /// The configuration of these files; `None`: there is none.
+    fn judge(&self, files: &Files) -> Result<Option<Config>, std::string::String> {
+        let origin = match &self.hands.place.config {
+            Some(path) => Origin::Named(path),
+            None => Origin::DataDirectory,
+        };
+        let Some(bytes) = &files.config else { return Ok(None) };
+        let config = config::parse(bytes, origin).map_err(|fault| fault.to_string())?;
+        match &files.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(Some(config)),
+        }
+    }
+
+    fn take_config(&mut self, config: Config, files: Files) {
+        for warning in &config.warnings {
+            log::warn!("config: {warning}");
+        }
+        self.settings = config.settings();
+        self.sources = Sources::new(&config, boottime_ms());
+        self.hands.config = Some(config);
+        self.hands.files = files;
+        self.hands.judge_intake();
+        // A collector knows the configuration that it was started with.
+        self.hands.stop_collector();
+        self.hands.start_collector();
+    }
+
+    fn read_sources(&mut self) {
+        if self.hands.collecting.is_none() {
+            return;
+        }
+        let now_ms = boottime_ms();
+        if self.hands.collector.is_none() && self.sources.may_restart(now_ms) {
+            self.hands.start_collector();
+        }
+        let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut()) else {
+            return;
+        };
+        while let Some(source) = self.sources.next_due(now_ms, wall_ms()) {
+            if link.send(&CollectorOrder::Read { source }, &[], None).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { ms: boottime_ms(), wall_ms: wall_ms() }
+}

@@ -1,0 +1,343 @@
+//! The engine's effects, performed: children, orders, the lease, what is gathered.
+//!
+//! 1. Nothing here blocks: an effect that has to wait for anything becomes an event later.
+//! 2. At most one keeper and one uplink are known; each stays known until it is reaped.
+//! 3. The agent holds a descriptor of an uplink's socket only from its fork to its `Attach`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use heapless::Deque;
+
+use super::super::alerts::{self, Sender};
+use super::super::channel::Link;
+use super::super::children::{self, Child};
+use super::super::collector;
+use super::super::config::Config;
+use super::super::config::files::Files;
+use super::super::console::Console;
+use super::super::gather::{Full, Gather};
+use super::super::keeper::{self, KeeperOrder, Place};
+use super::super::uplink::{self, CloudSetup};
+use crate::engine::cloud::CloudOrder;
+use crate::engine::ident::{Lane, NodeName, SiteId, Term};
+use crate::engine::notes::{Alert, Level, Note};
+use crate::engine::share::ShareOrder;
+use crate::engine::{Effect, Event};
+use crate::sys::clock::wall_ms;
+use crate::sys::lease::Lease;
+use crate::sys::process::{self, Pid};
+use crate::sys::signals::Signal;
+use crate::sys::socket;
+
+/// Events that effects bring about at once: starts that failed or succeeded, alerts gathered.
+const SOON_MAX: usize = 64;
+
+/// What becomes an event as soon as the engine is free.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Soon {
+    KeeperStarted,
+    KeeperGone,
+    UplinkGone,
+    Gathered(Lane),
+}
+
+/// A child process, until it is reaped.
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    /// `None` once it is of no more use.
+    pub(super) link: Option<Link>,
+}
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self { pid: child.pid, link: Some(child.link) }
+    }
+}
+
+/// What acts for the engine.
+pub(super) struct Hands {
+    pub(super) node: NodeName,
+    pub(super) place: Place,
+    pub(super) config: Option<Config>,
+    pub(super) files: Files,
+    pub(super) site: Option<SiteId>,
+    pub(super) keeper: Option<Process>,
+    pub(super) uplink: Option<Process>,
+    pub(super) collector: Option<Process>,
+    pub(super) console: Console,
+    pub(super) gathers: [Gather; 2],
+    /// The term that is collected for; `None`: nothing is.
+    pub(super) collecting: Option<Term>,
+    pub(super) soon: Deque<Soon, SOON_MAX>,
+    pub(super) exiting: bool,
+    /// The lane whose groups are with the keeper.
+    flying: Option<Lane>,
+    lease: Lease,
+    uplink_socket: Option<OwnedFd>,
+    line: Vec<u8>,
+    number: u32,
+}
+
+impl Hands {
+    pub(super) fn new(node: NodeName, place: Place, console: Console, lease: Lease) -> Self {
+        Self {
+            node,
+            place,
+            config: None,
+            files: Files::default(),
+            site: None,
+            keeper: None,
+            uplink: None,
+            collector: None,
+            console,
+            gathers: [Gather::default(), Gather::default()],
+            collecting: None,
+            soon: Deque::new(),
+            exiting: false,
+            flying: None,
+            lease,
+            uplink_socket: None,
+            line: Vec::new(),
+            number: 0,
+        }
+    }
+
+    /// Number of the order that the keeper was given last.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Performs one effect.
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Share(order) => self.order_keeper(order),
+            Effect::StartKeeper => self.start_keeper(),
+            Effect::StartUplink => self.start_uplink(),
+            Effect::KillUplink => self.kill_uplink(),
+            Effect::Cloud(order) => self.order_uplink(order),
+            Effect::Lease { end_ms: 0 } => self.lease.clear(),
+            Effect::Lease { end_ms } => self.lease.set(end_ms),
+            Effect::Collect { term } => self.collect(term),
+            Effect::StopCollecting => self.stop_collecting(),
+            Effect::Durable { lane: Lane::Readings, through_seq } => {
+                self.console.durable(through_seq);
+            }
+            // Nobody waits for an alert of our own.
+            Effect::Durable { lane: Lane::Alerts, .. } => {}
+            Effect::OutcomeUnknown => {
+                self.console.outcome_unknown();
+                self.gathers.iter_mut().for_each(Gather::clear);
+            }
+            Effect::Note(note) => say(&note),
+            Effect::Alert(alert) => self.gather_alert(&alert),
+            Effect::Exit => self.exiting = true,
+        }
+    }
+
+    /// Takes whole records of readings; gives the seq of the last.
+    pub(super) fn gather(&mut self, lane: Lane, lines: &[u8]) -> Result<u64, Full> {
+        let through_seq = self.gathers[lane.index()].push(lines)?;
+        self.later(Soon::Gathered(lane));
+        Ok(through_seq)
+    }
+
+    /// What the engine is told of a lane's gathered groups.
+    pub(super) fn gathered(&self, lane: Lane) -> Event<'static> {
+        let gather = &self.gathers[lane.index()];
+        Event::Gathered { lane, bytes: gather.bytes(), through_seq: gather.through_seq() }
+    }
+
+    /// The keeper answered: what flew with that order has landed, if it was done.
+    pub(super) fn land(&mut self, is_done: bool) {
+        if let Some(lane) = self.flying.take().filter(|_| is_done) {
+            self.gathers[lane.index()].landed();
+        }
+    }
+
+    /// Kills a child whose channel is broken; its end is an event once it is reaped.
+    pub(super) fn cut(child: Option<&mut Process>) {
+        if let Some(child) = child {
+            child.link = None;
+            kill(child.pid);
+        }
+    }
+
+    fn later(&mut self, soon: Soon) {
+        // Bounded by the effects of one event; gathered lanes repeat, and one telling is enough.
+        let known = self.soon.iter().any(|other| {
+            matches!((other, soon), (Soon::Gathered(a), Soon::Gathered(b)) if *a == b)
+        });
+        if !known {
+            assert!(self.soon.push_back(soon).is_ok(), "more than {SOON_MAX} events at once");
+        }
+    }
+
+    fn start_keeper(&mut self) {
+        let place = self.place.clone();
+        match children::spawn("edge-keeper", &[], move |port| keeper::run(port, place)) {
+            Ok(child) => {
+                self.keeper = Some(child.into());
+                self.later(Soon::KeeperStarted);
+            }
+            Err(error) => {
+                log::error!("keeper: cannot be started: {error}");
+                self.later(Soon::KeeperGone);
+            }
+        }
+    }
+
+    fn order_keeper(&mut self, order: ShareOrder) {
+        self.number = self.number.wrapping_add(1);
+        self.flying = None;
+        let Some(link) = self.keeper.as_mut().and_then(|keeper| keeper.link.as_mut()) else {
+            return;
+        };
+        let (body, socket): (&[u8], _) = match &order {
+            ShareOrder::Append(append) => {
+                self.flying = Some(append.lane);
+                (self.gathers[append.lane.index()].take(), None)
+            }
+            ShareOrder::Attach => (&[], self.uplink_socket.take()),
+            ShareOrder::Open
+            | ShareOrder::Load
+            | ShareOrder::Poll(_)
+            | ShareOrder::Claim { .. }
+            | ShareOrder::Announce(_)
+            | ShareOrder::Prove(_)
+            | ShareOrder::Fetch(_)
+            | ShareOrder::Survey
+            | ShareOrder::Nodes(_)
+            | ShareOrder::Newest { .. }
+            | ShareOrder::Sweep { .. }
+            | ShareOrder::Tidy { .. }
+            | ShareOrder::Release(_) => (&[], None),
+        };
+        let order = KeeperOrder { number: self.number, order };
+        if let Err(error) = link.send(&order, body, socket.as_ref().map(AsFd::as_fd)) {
+            log::error!("keeper: cannot be ordered: {error}");
+            Self::cut(self.keeper.as_mut());
+        }
+    }
+
+    fn start_uplink(&mut self) {
+        match self.fork_uplink() {
+            Ok(child) => self.uplink = Some(child.into()),
+            Err(error) => {
+                log::error!("uplink: cannot be started: {error}");
+                self.later(Soon::UplinkGone);
+            }
+        }
+    }
+
+    fn fork_uplink(&mut self) -> std::io::Result<Child> {
+        let (ours, theirs) = socket::pair()?;
+        let site = self.site.unwrap_or_default();
+        let setup = CloudSetup::new(self.config.as_ref(), &self.files, site, &self.node);
+        let lease = &self.lease;
+        let socket = theirs.as_fd();
+        let child = children::spawn("edge-uplink", &[socket], |port| {
+            uplink::run(port, Some(socket), lease, &setup);
+        })?;
+        self.uplink_socket = Some(ours);
+        Ok(child)
+    }
+
+    fn kill_uplink(&mut self) {
+        self.uplink_socket = None;
+        match &mut self.uplink {
+            Some(uplink) => {
+                uplink.link = None;
+                kill(uplink.pid);
+            }
+            None => self.later(Soon::UplinkGone),
+        }
+    }
+
+    fn order_uplink(&mut self, order: CloudOrder) {
+        let link = self.uplink.as_mut().and_then(|uplink| uplink.link.as_mut());
+        if let Some(Err(error)) = link.map(|link| link.send(&order, &[], None)) {
+            log::error!("uplink: cannot be ordered: {error}");
+            Self::cut(self.uplink.as_mut());
+        }
+    }
+
+    fn collect(&mut self, term: Term) {
+        self.gathers.iter_mut().for_each(Gather::begin);
+        self.collecting = Some(term);
+        self.judge_intake();
+        self.start_collector();
+    }
+
+    fn stop_collecting(&mut self) {
+        self.collecting = None;
+        self.judge_intake();
+        self.stop_collector();
+    }
+
+    /// Readings are taken in while they are collected and the configuration wants them.
+    pub(super) fn judge_intake(&mut self) {
+        let wanted = self.config.as_ref().is_some_and(|config| config.intake.enabled);
+        self.console.set_intake(wanted && self.collecting.is_some());
+    }
+
+    /// Starts the collector, if there is anything for it to read.
+    pub(super) fn start_collector(&mut self) {
+        let Some(config) = self.config.as_ref().filter(|_| self.collecting.is_some()) else {
+            return;
+        };
+        if self.collector.is_some() || !collector::is_needed(config) {
+            return;
+        }
+        match children::spawn("edge-collector", &[], |port| collector::run(port, config)) {
+            Ok(child) => self.collector = Some(child.into()),
+            Err(error) => log::error!("collector: cannot be started: {error}"),
+        }
+    }
+
+    /// Ends the collector; it is reaped like any other.
+    pub(super) fn stop_collector(&mut self) {
+        Self::cut(self.collector.as_mut());
+    }
+
+    fn gather_alert(&mut self, alert: &Alert) {
+        let (Some(config), Some(term)) = (&self.config, self.collecting) else { return };
+        let Some(thing_key) = &config.alerts.thing_key else { return };
+        if level_of(alert) < config.alerts.level_min {
+            return;
+        }
+        let site = config.site.as_str();
+        let sender = Sender { thing_key: thing_key.as_str(), site, node: &self.node, term };
+        let mut line = core::mem::take(&mut self.line);
+        line.clear();
+        alerts::write_line(alert, sender, wall_ms(), &mut line);
+        if self.gather(Lane::Alerts, &line).is_err() {
+            log::error!("alerts: no room for {}", alert.condition());
+        }
+        self.line = line;
+    }
+}
+
+fn kill(pid: Pid) {
+    if let Err(error) = process::kill(pid, Signal::Kill) {
+        log::error!("process {}: cannot be killed: {error}", pid.0);
+    }
+}
+
+fn say(note: &Note) {
+    let level = match note.level() {
+        Level::Info => log::Level::Info,
+        Level::Warning => log::Level::Warn,
+        Level::Error | Level::Critical => log::Level::Error,
+    };
+    log::log!(target: "edge_agent", level, "{note}");
+}
+
+fn level_of(alert: &Alert) -> super::super::config::Level {
+    use super::super::config::Level as Least;
+    match alert.level() {
+        Level::Info => Least::Info,
+        Level::Warning => Least::Warning,
+        Level::Error => Least::Error,
+        Level::Critical => Least::Critical,
+    }
+}

@@ -1,0 +1,93 @@
+//! What the console's clients ask, answered.
+
+use super::super::console::{Answer, Ask, ConnectionId};
+use super::super::intake::{self, Refusal};
+use super::super::options::Listen;
+use super::Agent;
+use crate::engine::Event;
+use crate::engine::ident::{Lane, NodeName};
+use crate::sys::clock::{boottime_ms, wall_ms};
+
+impl Agent {
+    pub(super) fn serve_console(&mut self) {
+        while let Some((connection, ask)) = self.hands.console.next() {
+            match ask {
+                Ask::Status | Ask::Health | Ask::Master => self.show(connection, &ask),
+                Ask::Readings => self.take_in(connection),
+                Ask::Switchover { to } => self.switch_over(connection, to),
+            }
+        }
+    }
+
+    fn show(&mut self, connection: ConnectionId, ask: &Ask) {
+        let now_ms = boottime_ms();
+        let is_master = self.engine.is_master(now_ms);
+        let status = self.engine.status(now_ms);
+        let answer = match ask {
+            Ask::Health => Answer::Health { role: status.role, conditions: &status.conditions },
+            Ask::Master => Answer::Master {
+                is_master,
+                node: &status.node,
+                term: status.master.as_ref().map_or(0, |master| master.term),
+            },
+            Ask::Status | Ask::Readings | Ask::Switchover { .. } => Answer::Status(&status),
+        };
+        self.hands.console.answer(connection, answer);
+    }
+
+    /// Readings: all of a request, or nothing of it.
+    fn take_in(&mut self, connection: ConnectionId) {
+        if self.hands.collecting.is_none() {
+            let master = self.engine.master();
+            let answer = Answer::Elsewhere {
+                master: master.map(|(node, _)| node),
+                advertise: master.map_or("", |(_, advertise)| advertise),
+            };
+            self.hands.console.answer(connection, answer);
+            return;
+        }
+        self.lines.clear();
+        let taken = intake::read(self.hands.console.body(connection), wall_ms(), &mut self.lines);
+        if let Err(refusal) = taken {
+            let answer = match refusal {
+                Refusal::Bad(fault) => Answer::Bad(fault),
+                Refusal::TooLarge(fault) => Answer::TooLarge(fault),
+            };
+            self.hands.console.answer(connection, answer);
+            return;
+        }
+        let lines = core::mem::take(&mut self.lines);
+        match self.hands.gather(Lane::Readings, &lines) {
+            Ok(through_seq) => self.hands.console.wait_durable(connection, through_seq),
+            Err(_) => self.hands.console.answer(connection, Answer::Full),
+        }
+        self.lines = lines;
+        self.event(Event::Tick);
+    }
+
+    fn switch_over(&mut self, connection: ConnectionId, to: Option<NodeName>) {
+        let status = self.engine.status(boottime_ms());
+        let Some(master) = &status.master else {
+            let reason = "no master is known";
+            self.hands.console.answer(connection, Answer::Unable { reason });
+            return;
+        };
+        let known = |name: &NodeName| status.nodes.iter().any(|node| node.node == *name);
+        if to.as_ref().is_some_and(|name| !known(name)) {
+            let reason = "no node of that name is known";
+            self.hands.console.answer(connection, Answer::Unable { reason });
+            return;
+        }
+        self.hands.console.answer(connection, Answer::HandingOver { term: master.term });
+        self.event(Event::Switchover { to });
+    }
+
+    /// Listens as the command line says, else as the configuration does.
+    pub(super) fn listen_on_tcp(&mut self) {
+        let configured = self.hands.config.as_ref().map(|config| config.console.listen.as_str());
+        let listen = self.listen.or_else(|| configured.and_then(Listen::parse));
+        if let Some(listen) = listen {
+            self.hands.console.listen(listen);
+        }
+    }
+}

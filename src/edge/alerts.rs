@@ -1,0 +1,110 @@
+//! HA alerts as the Datonis API takes them (DATONIS.md, "Bodies").
+
+use std::fmt::Write as _;
+
+use super::json::write_text;
+use crate::engine::ident::{NodeName, Term};
+use crate::engine::notes::Alert;
+
+/// What every alert of a node says about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The thing that alerts are sent for.
+    pub thing_key: &'a str,
+    /// The site's name for people.
+    pub site: &'a str,
+    /// This node.
+    pub node: &'a NodeName,
+    /// Our term.
+    pub term: Term,
+}
+
+/// Writes an alert as one line, ended by `\n`.
+pub fn write_line(alert: &Alert, sender: Sender<'_>, wall_ms: u64, line: &mut Vec<u8>) {
+    line.extend_from_slice(format!("{{\"alert\":{{\"timestamp\":{wall_ms},").as_bytes());
+    line.extend_from_slice(b"\"thing_key\":");
+    write_text(sender.thing_key, line);
+    let alert_type = alert.level().alert_type();
+    line.extend_from_slice(format!(",\"alert_type\":{alert_type},\"message\":").as_bytes());
+    write_text(&message(alert, sender.node), line);
+    line.extend_from_slice(b",\"data\":{\"site\":");
+    write_text(sender.site, line);
+    let mut data = format!(
+        ",\"node\":\"{}\",\"term\":{},\"condition\":\"{}\"",
+        sender.node,
+        sender.term,
+        alert.condition()
+    );
+    write_figures(alert, &mut data);
+    line.extend_from_slice(data.as_bytes());
+    line.extend_from_slice(b"}}}\n");
+}
+
+/// The text for people.
+fn message(alert: &Alert, node: &NodeName) -> String {
+    match alert {
+        Alert::MasterChanged { from: Some(from), ground, gap_ms } => format!(
+            "{node} took over from {from} ({}); nobody was master for {gap_ms} ms",
+            ground.name()
+        ),
+        Alert::MasterChanged { from: None, ground, .. } => {
+            format!("{node} is master ({})", ground.name())
+        }
+        Alert::RedundancyLost => "no live standby: the next failure stops the site".to_owned(),
+        Alert::RedundancyRestored => "a standby is live again".to_owned(),
+        Alert::NodeLost { node, stopped: true, .. } => format!("{node} was stopped"),
+        Alert::NodeLost { node, silent_ms, .. } => {
+            format!("{node} has been silent for {} s", silent_ms / 1_000)
+        }
+        Alert::NodeReturned { node } => format!("{node} is back"),
+        Alert::GroupDamaged { stretches, bytes } => {
+            format!("{bytes} damaged bytes in {stretches} places of the journal were set aside")
+        }
+    }
+}
+
+/// The figures of an alert's `data`, each begun by a comma. Names are `[a-z0-9-]`.
+fn write_figures(alert: &Alert, data: &mut String) {
+    let written = match alert {
+        Alert::MasterChanged { from, ground, gap_ms } => {
+            let from = from.as_ref().map_or("", NodeName::as_str);
+            write!(data, ",\"from\":\"{from}\",\"why\":\"{}\",\"gap_ms\":{gap_ms}", ground.name())
+        }
+        Alert::RedundancyLost | Alert::RedundancyRestored => Ok(()),
+        Alert::NodeLost { node, silent_ms, stopped } => {
+            write!(data, ",\"lost\":\"{node}\",\"silent_ms\":{silent_ms},\"stopped\":{stopped}")
+        }
+        Alert::NodeReturned { node } => write!(data, ",\"returned\":\"{node}\""),
+        Alert::GroupDamaged { stretches, bytes } => {
+            write!(data, ",\"stretches\":{stretches},\"bytes\":{bytes}")
+        }
+    };
+    written.expect("a String takes all text");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::json;
+    use crate::engine::election::Ground;
+
+    #[test]
+    fn an_alert_is_one_line_of_json() {
+        let node = NodeName::parse("gw-2").expect("a name");
+        let from = NodeName::parse("gw-1");
+        let sender = Sender { thing_key: "ha\"1", site: "plant 7", node: &node, term: 8 };
+        let mut line = Vec::new();
+        let alert = Alert::MasterChanged { from, ground: Ground::LockFree, gap_ms: 420 };
+        write_line(&alert, sender, 1_600_000_000_000, &mut line);
+        let text = String::from_utf8(line).expect("ASCII");
+        assert_eq!(
+            text,
+            "{\"alert\":{\"timestamp\":1600000000000,\"thing_key\":\"ha\\\"1\",\"alert_type\":1,\
+             \"message\":\"gw-2 took over from gw-1 (process gone); nobody was master for 420 ms\",\
+             \"data\":{\"site\":\"plant 7\",\"node\":\"gw-2\",\"term\":8,\
+             \"condition\":\"master-changed\",\"from\":\"gw-1\",\"why\":\"process gone\",\
+             \"gap_ms\":420}}}\n"
+        );
+        assert!(json::check(text.as_bytes()).is_ok());
+    }
+}

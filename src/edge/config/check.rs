@@ -1,0 +1,110 @@
+//! Whether a text of the configuration is what its field asks for.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// `https://HOST[:PORT][/PATH]`, or `http://` to this host itself.
+///
+/// minreq splits host and port at the first colon, so an IPv6 address cannot be written.
+pub(super) fn is_cloud_url(url: &str) -> bool {
+    let (rest, is_plain) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        (None, None) => return false,
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let good_host = !host.is_empty() && host.bytes().all(is_host_byte);
+    let good_port = port.is_none_or(is_port);
+    let is_path_byte = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+    good_host
+        && good_port
+        && path.bytes().all(is_path_byte)
+        && (!is_plain || is_loopback_host(host))
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Visible ASCII: what minreq, which checks nothing, may put into a header.
+pub(super) fn is_header_value(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// `ADDRESS:PORT` or `off`.
+pub(super) fn is_listen_address(text: &str) -> bool {
+    text == "off" || text.parse::<SocketAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_https_or_stay_on_this_host() {
+        for good in [
+            "https://api.datonis.io",
+            "https://api.datonis.io/",
+            "https://10.0.0.1:8443/edge/x",
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://localhost:1",
+            "http://LOCALHOST/",
+        ] {
+            assert!(is_cloud_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "api.datonis.io",
+            "ftp://a",
+            "https://",
+            "https://:443",
+            "http://api.datonis.io",
+            "http://127.0.0.1.example.com",
+            "http://localhost@example.com",
+            "https://a:b@c",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:+1",
+            "https://a:",
+            "https://a b",
+            "https://a/?q",
+            "https://a/#f",
+            "https://a/\r\nX: y",
+            "https://ä",
+            "https://[::1]",
+            "http://0x7f.1",
+            "https://a?x=1",
+            "http://2130706433",
+        ] {
+            assert!(!is_cloud_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn header_values_cannot_break_lines() {
+        assert!(is_header_value("abc-123_./+="));
+        for bad in ["a b", "a\r\nX: y", "a\u{7f}", "ä", "a\0"] {
+            assert!(!is_header_value(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_console_listens_at_an_address() {
+        for good in ["127.0.0.1:8480", "[::1]:80", "0.0.0.0:1", "off"] {
+            assert!(is_listen_address(good), "{good}");
+        }
+        for bad in ["", "localhost:80", "8480", "127.0.0.1", "OFF"] {
+            assert!(!is_listen_address(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Reads the next batch from a segment: whole records, in order, each of them checked.
+//!
+//! # Invariants
+//!
+//! - F1: only records of a whole group are given out: its head possible, its CRC right, its
+//!   lines as many as it says.
+//! - F2: the seqs of a batch have no gap and begin at the one that was asked for, or at the
+//!   next one that is there.
+//! - F3: a damaged stretch that a whole group follows is set aside, counted once, and passed;
+//!   what nothing follows is a torn tail, and ends the segment.
+//! - F4: memory is one window, which holds the largest group, and the batch.
+//!
+//! Not for: deciding which segment comes next.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::directory::Root;
+use super::fault::cannot;
+use super::{file, segments};
+use crate::engine::ident::{Cursor, Lane, Term};
+use crate::engine::segment::{
+    GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use crate::engine::share::{Fetch, Fetched, ShareError};
+use crate::limits::{
+    BATCH_BYTES_MAX, DAMAGED_COPY_BYTES_MAX, DAMAGED_FILES_MAX, GROUP_BYTES_MAX,
+    SEGMENT_READ_BYTES_MAX,
+};
+
+/// Bytes read at a time: the largest group, and the head of the next.
+const WINDOW_BYTES: usize = GROUP_HEAD_BYTES + GROUP_BYTES_MAX + 4_096;
+const _: () = assert!(WINDOW_BYTES < SEGMENT_READ_BYTES_MAX as usize);
+/// Where the first group begins.
+const FIRST_GROUP: u32 = 64;
+const _: () = assert!(FIRST_GROUP as usize == SEGMENT_HEADER_BYTES);
+
+/// The buffers, kept from batch to batch, and how far damage has been counted.
+#[derive(Debug, Default)]
+pub(super) struct Fetcher {
+    window: Vec<u8>,
+    batch: Vec<u8>,
+    counted: [(Term, u32, u32); 2],
+}
+
+impl Fetcher {
+    /// Gives the buffers' memory back; a standby needs none.
+    pub(super) fn shrink(&mut self) {
+        self.window = Vec::new();
+        self.batch = Vec::new();
+    }
+
+    /// The records of the last batch.
+    pub(super) fn batch(&self) -> &[u8] {
+        &self.batch
+    }
+
+    /// Reads the next batch.
+    pub(super) fn fetch(&mut self, root: &Root, order: Fetch) -> Result<Fetched, ShareError> {
+        self.batch.clear();
+        let Cursor { term, segment, .. } = order.from;
+        let path = segments::path_of(root, order.lane, term, segment);
+        let mut seen = nothing(order);
+        let file = match file::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                seen.missing = true;
+                return Ok(seen);
+            }
+            Err(error) => return Err(cannot("open", &path, &error)),
+        };
+        let header = SegmentHeader { site: root.site, term, lane: order.lane, number: segment };
+        let window = std::mem::take(&mut self.window);
+        let mut reader = Reader { file, path, end: 0, window, start: 0, filled: 0 };
+        let read = reader.limit(order.end).and_then(|()| {
+            let Some(offset) = self.begin(root, &mut reader, &header, order, &mut seen)? else {
+                seen.at_end = true;
+                return Ok(());
+            };
+            self.gather(root, &mut reader, order, offset, &mut seen)
+        });
+        self.window = reader.window;
+        read.map(|()| seen)
+    }
+
+    /// Where the first group to be read begins, past a damaged header; `None`: nothing
+    /// follows it (F3).
+    fn begin(
+        &mut self,
+        root: &Root,
+        reader: &mut Reader,
+        header: &SegmentHeader,
+        order: Fetch,
+        seen: &mut Fetched,
+    ) -> Result<Option<u32>, ShareError> {
+        if order.from.offset > FIRST_GROUP {
+            return Ok(Some(order.from.offset));
+        }
+        let there = reader.view(0, SEGMENT_HEADER_BYTES)?;
+        if SegmentHeader::decode(there).as_ref() == Some(header) {
+            return Ok(Some(FIRST_GROUP));
+        }
+        self.pass(root, reader, order, 0, 0, seen)
+    }
+
+    /// Takes records until the batch is full or something ends it.
+    fn gather(
+        &mut self,
+        root: &Root,
+        reader: &mut Reader,
+        order: Fetch,
+        mut offset: u32,
+        seen: &mut Fetched,
+    ) -> Result<(), ShareError> {
+        let mut last_seen = 0;
+        loop {
+            seen.next.offset = offset;
+            let head = match reader.group_at(offset)? {
+                Stand::Whole(head) => head,
+                Stand::End => {
+                    seen.at_end = true;
+                    return Ok(());
+                }
+                Stand::Broken if seen.count > 0 => return Ok(()),
+                Stand::Broken => {
+                    let found = self.pass(root, reader, order, offset, last_seen, seen)?;
+                    let Some(found) = found else {
+                        seen.at_end = true;
+                        return Ok(());
+                    };
+                    offset = found;
+                    continue;
+                }
+            };
+            let last = head.first_seq + u64::from(head.count) - 1;
+            last_seen = last_seen.max(last);
+            if last >= seen.next.seq && !self.take(reader, order, head, offset, seen)? {
+                return Ok(());
+            }
+            offset += group_bytes(&head);
+        }
+    }
+
+    /// Takes what is wanted of a group; `false`: the batch ends within it or before it (F2).
+    fn take(
+        &mut self,
+        reader: &mut Reader,
+        order: Fetch,
+        head: GroupHead,
+        offset: u32,
+        seen: &mut Fetched,
+    ) -> Result<bool, ShareError> {
+        if head.first_seq > seen.next.seq {
+            if seen.count > 0 {
+                return Ok(false);
+            }
+            seen.next.seq = head.first_seq;
+        }
+        if seen.count == 0 {
+            seen.first_seq = seen.next.seq;
+        }
+        let skipped = usize::try_from(seen.next.seq - head.first_seq).unwrap_or(usize::MAX);
+        let bytes_max = order.bytes_max.min(BATCH_BYTES_MAX) as usize;
+        let records = reader.records(offset, &head)?;
+        for line in records.split_inclusive(|&byte| byte == b'\n').skip(skipped) {
+            let full = self.batch.len() + line.len() > bytes_max || seen.count >= order.records_max;
+            if full && seen.count > 0 {
+                return Ok(false);
+            }
+            self.batch.extend_from_slice(line);
+            seen.count += 1;
+            seen.bytes += u32::try_from(line.len()).expect("F4: a record is less than a group");
+            seen.next.seq += 1;
+        }
+        Ok(true)
+    }
+
+    /// F3: the offset of the next whole group behind a damaged stretch, which is counted and
+    /// set aside; `None`: a torn tail. Where the end is known to be durable, no tail is torn.
+    fn pass(
+        &mut self,
+        root: &Root,
+        reader: &mut Reader,
+        order: Fetch,
+        from: u32,
+        last_seen: u64,
+        seen: &mut Fetched,
+    ) -> Result<Option<u32>, ShareError> {
+        let found = reader.next_whole(from, last_seen)?;
+        let durable = order.end != u32::MAX && reader.end == order.end;
+        let Some(next) = found.or(durable.then_some(reader.end)) else {
+            return Ok(None);
+        };
+        let place = (order.from.term, order.from.segment, from + 1);
+        let counted = &mut self.counted[order.lane.index()];
+        if place > *counted {
+            *counted = place;
+            seen.damaged += 1;
+            seen.damaged_bytes += next - from;
+        }
+        // the copy is for people, and best effort: forwarding goes on without it
+        let _ = set_aside(root, reader, order.lane, place, from..next);
+        Ok(Some(next))
+    }
+}
+
+fn nothing(order: Fetch) -> Fetched {
+    Fetched {
+        request: order.request,
+        first_seq: order.from.seq,
+        count: 0,
+        bytes: 0,
+        next: order.from,
+        at_end: false,
+        missing: false,
+        damaged: 0,
+        damaged_bytes: 0,
+    }
+}
+
+fn group_bytes(head: &GroupHead) -> u32 {
+    u32::try_from(head.group_bytes()).expect("F1: a possible head")
+}
+
+/// What stands at an offset.
+enum Stand {
+    Whole(GroupHead),
+    Broken,
+    End,
+}
+
+/// A segment, seen through a window.
+struct Reader {
+    file: File,
+    path: PathBuf,
+    /// Nothing is read from here on.
+    end: u32,
+    window: Vec<u8>,
+    /// Offset of the window's first byte.
+    start: u32,
+    /// How much of the window was read.
+    filled: usize,
+}
+
+impl Reader {
+    /// Sets the end: the one given, the file's, or the longest segment's.
+    fn limit(&mut self, end: u32) -> Result<(), ShareError> {
+        let length = match self.file.metadata() {
+            Ok(seen) => seen.len(),
+            Err(error) => return Err(cannot("look at", &self.path, &error)),
+        };
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.end = length.min(end).min(SEGMENT_READ_BYTES_MAX);
+        Ok(())
+    }
+
+    /// At least `wanted` bytes from `offset` on, or as many as there are; at most a window.
+    fn view(&mut self, offset: u32, wanted: usize) -> Result<&[u8], ShareError> {
+        let inside = offset.checked_sub(self.start).map(|skip| skip as usize);
+        let covered = inside.is_some_and(|skip| skip + wanted <= self.filled);
+        if !covered {
+            self.window.resize(WINDOW_BYTES, 0);
+            let left = self.end.saturating_sub(offset) as usize;
+            let room = &mut self.window[..left.min(WINDOW_BYTES)];
+            self.start = offset;
+            self.filled = 0;
+            self.filled = file::read_at(&self.file, room, u64::from(offset))
+                .map_err(|error| cannot("read", &self.path, &error))?;
+        }
+        let skip = (offset - self.start) as usize;
+        Ok(&self.window[skip..self.filled])
+    }
+
+    /// F1.
+    fn group_at(&mut self, offset: u32) -> Result<Stand, ShareError> {
+        if offset >= self.end {
+            return Ok(Stand::End);
+        }
+        let Some(head) = GroupHead::decode(self.view(offset, GROUP_HEAD_BYTES)?) else {
+            return Ok(Stand::Broken);
+        };
+        let Some(group) = self.view(offset, head.group_bytes())?.get(..head.group_bytes()) else {
+            return Ok(Stand::Broken);
+        };
+        let payload = &group[GROUP_HEAD_BYTES..];
+        let whole = head.matches(&group[..GROUP_HEAD_BYTES], payload)
+            && head.first_seq.checked_add(u64::from(head.count)).is_some()
+            && has_lines(&payload[head.marks as usize..], head.count);
+        Ok(if whole { Stand::Whole(head) } else { Stand::Broken })
+    }
+
+    /// The records of a whole group.
+    fn records(&mut self, offset: u32, head: &GroupHead) -> Result<&[u8], ShareError> {
+        let group = self.view(offset, head.group_bytes())?;
+        Ok(&group[GROUP_HEAD_BYTES + head.marks as usize..head.group_bytes()])
+    }
+
+    /// The next whole group behind `from` that begins after `last_seen`.
+    fn next_whole(&mut self, from: u32, last_seen: u64) -> Result<Option<u32>, ShareError> {
+        let mut offset = from + 1;
+        while offset < self.end {
+            let rest = self.view(offset, 1)?;
+            if rest.is_empty() {
+                return Ok(None);
+            }
+            let Some(skip) = rest.iter().position(|&byte| byte == GROUP_MAGIC[0]) else {
+                offset += u32::try_from(rest.len()).expect("F4: a window");
+                continue;
+            };
+            offset += u32::try_from(skip).expect("F4: a window");
+            if let Stand::Whole(head) = self.group_at(offset)?
+                && head.first_seq > last_seen
+            {
+                return Ok(Some(offset));
+            }
+            offset += 1;
+        }
+        Ok(None)
+    }
+}
+
+#[allow(clippy::naive_bytecount, reason = "not worth a crate")]
+fn has_lines(records: &[u8], count: u32) -> bool {
+    let lines = records.iter().filter(|&&byte| byte == b'\n').count();
+    records.last() == Some(&b'\n') && lines == count as usize
+}
+
+/// Copies a damaged stretch to `declined/`, once, and only so much and so many.
+fn set_aside(
+    root: &Root,
+    reader: &Reader,
+    lane: Lane,
+    (term, segment, _): (Term, u32, u32),
+    stretch: std::ops::Range<u32>,
+) -> Result<(), ShareError> {
+    let folder = root.declined();
+    let name = format!("damaged-{term}-{}-{segment}-{}.bin", lane.name(), stretch.start);
+    let path = folder.join(name);
+    let mut kept = 0;
+    file::names(&folder, |name| {
+        kept += usize::from(name.starts_with("damaged-"));
+        Ok(())
+    })?;
+    if kept >= DAMAGED_FILES_MAX {
+        return Ok(());
+    }
+    let Ok(aside) = file::create_new(&path) else { return Ok(()) };
+    let length = (stretch.end - stretch.start).min(DAMAGED_COPY_BYTES_MAX);
+    let mut piece = [0; 4_096];
+    let mut done = 0;
+    while done < length {
+        let wanted = piece.len().min((length - done) as usize);
+        let from = u64::from(stretch.start + done);
+        let copied = file::read_at(&reader.file, &mut piece[..wanted], from)
+            .and_then(|count| aside.write_all_at(&piece[..count], u64::from(done)).map(|()| count))
+            .map_err(|error| cannot("write", &path, &error))?;
+        if copied == 0 {
+            break;
+        }
+        done += u32::try_from(copied).expect("a small piece");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

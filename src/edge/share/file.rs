@@ -1,0 +1,116 @@
+//! The few file operations that all orders are made of.
+//!
+//! Every path is opened afresh wherever another node may have written: NFS and SMB show a
+//! file rewritten in place through a fresh open only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::fault::cannot;
+use crate::engine::share::ShareError;
+
+/// Access of files that we make.
+const FILE_MODE: u32 = 0o600;
+/// Access of directories that we make.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Opens for reading.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens for reading and writing.
+pub(super) fn open_writable(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Creates exclusively (`O_CREAT|O_EXCL`).
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+/// Opens for reading and writing, and creates what is missing.
+pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(path)
+}
+
+/// Makes one directory; one that is there is as good. `parents`: those above it, too.
+pub(super) fn make_directory(path: &Path, parents: bool) -> io::Result<bool> {
+    if parents && path.is_dir() {
+        return Ok(false);
+    }
+    match fs::DirBuilder::new().recursive(parents).mode(DIRECTORY_MODE).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads at `offset` until `buffer` is full or the file ends; tells how many bytes.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Makes the names in a directory durable. File systems that know no such thing are taken
+/// at their word: SMB and some FUSE servers answer EINVAL or ENOTSUP.
+pub(super) fn sync_directory(path: &Path) -> Result<(), ShareError> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    match synced {
+        Ok(()) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::ENOTSUP | libc::ENOSYS)
+            ) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(cannot("sync", path, &error)),
+    }
+}
+
+/// Calls `each` with every name in a directory that is UTF-8; ours all are. A directory
+/// that is not there is empty.
+pub(super) fn names(
+    path: &Path,
+    mut each: impl FnMut(&str) -> Result<(), ShareError>,
+) -> Result<(), ShareError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(cannot("list", path, &error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| cannot("list", path, &error))?;
+        if let Some(name) = entry.file_name().to_str() {
+            each(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a file; one that is gone is as good.
+pub(super) fn delete(path: &Path) -> Result<(), ShareError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(cannot("delete", path, &error)),
+    }
+}

@@ -1,0 +1,299 @@
+//! Every operation on the share: orders of the engine in, outcomes out.
+//!
+//! [`Share`] is the keeper's state: the open data directory, the share lock, the open ends
+//! of our own segments, the socket of the uplink. It decides nothing; each module beside
+//! this one performs one kind of order and states what it holds itself to.
+//!
+//! # Invariants
+//!
+//! - K1: an order is done in full or answered by a failure; nothing is tried twice.
+//! - K2: whatever another node may have written is read through a fresh open.
+//! - K3: memory is bounded by a batch and a window, whatever the share holds.
+
+#![allow(clippy::result_large_err, reason = "one failure exists at a time, and no heap is used")]
+
+mod claims;
+mod directory;
+mod fault;
+mod fetch;
+mod file;
+mod lock;
+pub mod mount;
+mod nodes;
+mod proof;
+mod segments;
+mod terms;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use directory::{Making, Root, Wanted};
+use fetch::Fetcher;
+use lock::ShareLock;
+pub use nodes::{HostMark, NodePage};
+use segments::Writer;
+use terms::{LastWrite, Wrote};
+
+use crate::edge::channel::Link;
+use crate::edge::keeper::{BatchHead, Hello, Place};
+use crate::engine::ident::{ShareClass, SiteId};
+use crate::engine::share::{
+    Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled, ShareError,
+    ShareFault, ShareOrder, ShareOutcome,
+};
+use crate::engine::slot::Slot;
+
+/// The share, as one keeper holds it.
+pub struct Share {
+    place: Place,
+    host: HostMark,
+    root: Option<Root>,
+    lock: ShareLock,
+    writers: [Option<Writer>; 2],
+    fetcher: Fetcher,
+    known: nodes::Known,
+    last: LastWrite,
+    uplink: Option<Link>,
+    files: Vec<u8>,
+}
+
+impl Share {
+    /// Nothing is open yet; nothing is touched.
+    pub fn new(place: Place) -> Self {
+        let host = HostMark::of_this_host(&place.data_dir);
+        Self {
+            place,
+            host,
+            root: None,
+            lock: ShareLock::default(),
+            writers: [None, None],
+            fetcher: Fetcher::default(),
+            known: nodes::Known::new(),
+            last: None,
+            uplink: None,
+            files: Vec::new(),
+        }
+    }
+
+    /// Performs an order. `body` and `fd` came with it: the groups of `Append`, the socket of
+    /// `Attach`. What goes back with the outcome is [`Self::body`].
+    pub fn perform(&mut self, order: ShareOrder, body: &[u8], fd: Option<OwnedFd>) -> ShareOutcome {
+        self.files.clear();
+        self.act(order, body, fd).unwrap_or_else(ShareOutcome::Failed)
+    }
+
+    /// What goes back as the body of the outcome last given: the files of `Load`.
+    pub fn body(&self) -> &[u8] {
+        &self.files
+    }
+
+    /// The uplink's socket, while bytes of a batch wait for it to take them.
+    pub fn wants_write(&self) -> Option<BorrowedFd<'_>> {
+        self.uplink.as_ref().filter(|uplink| uplink.wants_write()).map(AsFd::as_fd)
+    }
+
+    /// Passes on what the uplink takes without waiting. One that is gone is forgotten.
+    pub fn flush(&mut self) {
+        if self.uplink.as_mut().is_some_and(|uplink| uplink.flush().is_err()) {
+            self.uplink = None;
+        }
+    }
+
+    fn act(
+        &mut self,
+        order: ShareOrder,
+        body: &[u8],
+        fd: Option<OwnedFd>,
+    ) -> Result<ShareOutcome, ShareError> {
+        let root = self.root.clone().ok_or_else(not_open);
+        match order {
+            ShareOrder::Open => self.open(),
+            ShareOrder::Load => Ok(ShareOutcome::Loaded),
+            ShareOrder::Poll(poll) => self.poll(&root?, poll).map(ShareOutcome::Polled),
+            ShareOrder::Claim { term } => claims::create(&root?, term, &self.place.node)
+                .map(|created| ShareOutcome::Claimed { created }),
+            ShareOrder::Announce(slot) => self.announce(&root?, &slot),
+            ShareOrder::Prove(proof) => {
+                proof::prove(&root?, &mut self.lock, &mut self.last, &proof)
+                    .map(ShareOutcome::Proven)
+            }
+            ShareOrder::Append(append) => {
+                let writer = &mut self.writers[append.lane.index()];
+                segments::append(&root?, writer, append, body).map(|()| ShareOutcome::Done)
+            }
+            ShareOrder::Fetch(fetch) => self.fetch(&root?, fetch).map(ShareOutcome::Fetched),
+            ShareOrder::Survey => terms::survey(&root?).map(ShareOutcome::Surveyed),
+            ShareOrder::Attach => self.attach(fd),
+            ShareOrder::Nodes(order) => self.nodes(&root?, order).map(ShareOutcome::Nodes),
+            ShareOrder::Newest { lane, term } => {
+                segments::newest(&root?, lane, term).map(|segment| ShareOutcome::Newest { segment })
+            }
+            ShareOrder::Sweep { lane, before } => segments::sweep(&root?, lane, before)
+                .map(|journal_bytes| ShareOutcome::Swept { journal_bytes }),
+            ShareOrder::Tidy { keep_from } => {
+                claims::tidy(&root?, keep_from).map(|()| ShareOutcome::Done)
+            }
+            ShareOrder::Release(slot) => self.release(slot),
+        }
+    }
+
+    /// Gives everything up, then opens the data directory.
+    fn open(&mut self) -> Result<ShareOutcome, ShareError> {
+        self.end_term();
+        self.root = None;
+        self.known.clear();
+        let place = &self.place;
+        let making = match (place.may_create, place.alone) {
+            (false, _) => Making::Never,
+            (true, false) => Making::Here,
+            (true, true) => Making::Parents,
+        };
+        let (root, class) = directory::open(Wanted {
+            path: &place.data_dir,
+            making,
+            expected: place.expected_site,
+            network: place.require_network,
+        })?;
+        let site = root.site;
+        self.root = Some(root);
+        Ok(ShareOutcome::Opened { site, class })
+    }
+
+    fn end_term(&mut self) {
+        self.lock.leave();
+        self.writers = [None, None];
+        self.fetcher.shrink();
+        self.last = None;
+    }
+
+    /// First the lock, then the slots: what is read under the lock is what counts.
+    fn poll(&mut self, root: &Root, poll: Poll) -> Result<Polled, ShareError> {
+        let lock = match poll.lock {
+            LockWish::Leave => {
+                self.lock.leave();
+                LockSeen::Left
+            }
+            LockWish::Try => self.lock.try_for(root)?,
+        };
+        let (newest, taken) = terms::poll(root, poll.all, poll.newest)?;
+        Ok(Polled { lock, newest, taken })
+    }
+
+    fn announce(&mut self, root: &Root, slot: &Slot) -> Result<ShareOutcome, ShareError> {
+        match terms::write(root, slot, &mut self.last)? {
+            // what stands there instead, the survey shows
+            Wrote::Slot | Wrote::Superseded(_) => {}
+            Wrote::Replaced => return Err(replaced()),
+        }
+        terms::survey(root).map(ShareOutcome::Surveyed)
+    }
+
+    /// Reads a batch and hands it to the uplink; if that is gone, the agent learns it anyway.
+    fn fetch(&mut self, root: &Root, order: Fetch) -> Result<Fetched, ShareError> {
+        let fetched = self.fetcher.fetch(root, order)?;
+        if fetched.count > 0
+            && let Some(uplink) = &mut self.uplink
+        {
+            let head = BatchHead { request: order.request };
+            if uplink.send(&head, self.fetcher.batch(), None).is_err() {
+                self.uplink = None;
+            }
+        }
+        Ok(fetched)
+    }
+
+    fn nodes(&mut self, root: &Root, order: NodesOrder) -> Result<NodesSeen, ShareError> {
+        nodes::perform(root, &self.place.node, &self.host, order, &mut self.known)
+    }
+
+    /// Takes the uplink's socket, and greets it with a copy of the lock's descriptor if held.
+    fn attach(&mut self, fd: Option<OwnedFd>) -> Result<ShareOutcome, ShareError> {
+        self.uplink = None;
+        let unusable = |error: &io::Error| {
+            let errno = error.raw_os_error().unwrap_or(0);
+            let text = format_args!("keeper: cannot take the uplink's socket: {error}");
+            fault::said(ShareFault::Other, errno, text)
+        };
+        let socket = fd.ok_or_else(|| unusable(&io::ErrorKind::NotConnected.into()))?;
+        let mut uplink = Link::new(socket).map_err(|error| unusable(&error))?;
+        let lock = self.lock.descriptor();
+        let hello = Hello { locked: lock.is_some() };
+        if uplink.send(&hello, &[], lock).is_ok() {
+            self.uplink = Some(uplink);
+        }
+        Ok(ShareOutcome::Done)
+    }
+
+    /// Writes the slot of an ended term, then gives the lock up whatever came of it.
+    fn release(&mut self, slot: Option<Slot>) -> Result<ShareOutcome, ShareError> {
+        let written = match (slot, &self.root) {
+            (Some(slot), Some(root)) => terms::write(root, &slot, &mut self.last),
+            (Some(_), None) => Err(not_open()),
+            (None, _) => Ok(Wrote::Slot),
+        };
+        self.end_term();
+        match written? {
+            // a newer term's page stays as it is: ours is over all the same
+            Wrote::Slot | Wrote::Superseded(_) => Ok(ShareOutcome::Done),
+            Wrote::Replaced => Err(replaced()),
+        }
+    }
+}
+
+fn not_open() -> ShareError {
+    fault::missing(format_args!("share: no data directory is open"))
+}
+
+fn replaced() -> ShareError {
+    fault::missing(format_args!("share: edge.terms is another file than before"))
+}
+
+/// `edge-agent init`: makes a data directory, with the directories above it, and gives its
+/// site id. One that is there is left as it is; `new_id` gives one without any term, such as
+/// the copy of a fresh one, a site id of its own.
+///
+/// # Errors
+///
+/// It cannot be made there, or holds something else; the text says what.
+pub fn init(path: &Path, new_id: bool) -> Result<SiteId, ShareError> {
+    let wanted = Wanted { path, making: Making::Parents, expected: None, network: false };
+    let there = directory::find(path).is_ok();
+    let (mut root, _) = directory::open(wanted)?;
+    if new_id && there {
+        directory::renew(&mut root)?;
+    }
+    Ok(root.site)
+}
+
+/// What a data directory says, read only: for commands while no agent runs here.
+#[derive(Debug)]
+pub struct Looked {
+    /// Its site.
+    pub site: SiteId,
+    /// Its class.
+    pub class: ShareClass,
+    /// The newest slot.
+    pub newest: Option<Slot>,
+    /// Every node's page.
+    pub nodes: Vec<NodePage>,
+}
+
+/// Looks at a data directory and changes nothing.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read; the text says why.
+pub fn look(path: &Path) -> Result<Looked, ShareError> {
+    let (root, class) = directory::find(path)?;
+    let newest = terms::survey(&root)?.newest;
+    let mut pages = Vec::new();
+    for node in &nodes::list(&root, None)? {
+        pages.extend(nodes::read(&root, node)?);
+    }
+    Ok(Looked { site: root.site, class, newest, nodes: pages })
+}

@@ -1,0 +1,273 @@
+//! The journal's files as their own master makes, extends and deletes them.
+//!
+//! # Invariants
+//!
+//! - G1: a segment is created exclusively, with its header, and durable before anything
+//!   names it; only a header that nothing follows may be written anew.
+//! - G2: groups go exactly behind those that are there; a writer that failed is dropped,
+//!   and a segment that is longer than it should be is never written again.
+//! - G3: a name is `<term>-<number>.seg`, eight and six digits or more; what is named
+//!   otherwise is not ours and stays.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::directory::Root;
+use super::fault::{cannot, said, short_name};
+use super::file;
+use crate::engine::ident::{Cursor, Lane, Term};
+use crate::engine::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::engine::share::{Append, ShareError, ShareFault};
+
+/// The open end of a lane's newest segment.
+#[derive(Debug)]
+pub(super) struct Writer {
+    term: Term,
+    segment: u32,
+    file: File,
+    end: u64,
+}
+
+/// Where a segment is.
+pub(super) fn path_of(root: &Root, lane: Lane, term: Term, number: u32) -> PathBuf {
+    root.lane(lane).join(format!("{term:08}-{number:06}.seg"))
+}
+
+/// The term and number that a file's name says (G3).
+fn parse_name(name: &str) -> Option<(Term, u32)> {
+    let (term, number) = name.strip_suffix(".seg")?.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if term.len() < 8 || number.len() < 6 || !digits(term) || !digits(number) {
+        return None;
+    }
+    Some((term.parse().ok()?, number.parse().ok()?))
+}
+
+/// Creates a segment of our own term with its header, and makes both durable (G1).
+pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result<(), ShareError> {
+    let path = path_of(root, lane, term, number);
+    let header = SegmentHeader { site: root.site, term, lane, number }.encode();
+    let file = match file::create_new(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => reopen_bare(&path, &header)?,
+        Err(error) => return Err(cannot("create", &path, &error)),
+    };
+    file.write_all_at(&header, 0)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| cannot("write", &path, &error))?;
+    file::sync_directory(&root.lane(lane))
+}
+
+/// Opens a segment that an attempt of ours left behind: its header or a part of it at most.
+fn reopen_bare(path: &Path, header: &[u8; SEGMENT_HEADER_BYTES]) -> Result<File, ShareError> {
+    let file = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+    let mut there = [0; SEGMENT_HEADER_BYTES + 1];
+    let length =
+        file::read_at(&file, &mut there, 0).map_err(|error| cannot("read", path, &error))?;
+    if header.starts_with(&there[..length.min(SEGMENT_HEADER_BYTES)])
+        && length <= SEGMENT_HEADER_BYTES
+    {
+        return Ok(file);
+    }
+    let text = format_args!("journal: cannot create {}: it is there already", short_name(path));
+    Err(said(ShareFault::Other, libc::EEXIST, text))
+}
+
+/// Writes sealed groups and syncs them. A writer that failed is gone.
+pub(super) fn append(
+    root: &Root,
+    writer: &mut Option<Writer>,
+    order: Append,
+    groups: &[u8],
+) -> Result<(), ShareError> {
+    let path = path_of(root, order.lane, order.term, order.segment);
+    if groups.len() as u64 != u64::from(order.bytes) {
+        return Err(misplaced(&path, groups.len() as u64, "bytes to write", order.bytes));
+    }
+    let mut open = match writer.take() {
+        Some(open) if (open.term, open.segment) == (order.term, order.segment) => open,
+        Some(_) | None => open_end(&path, order)?,
+    };
+    if open.end != u64::from(order.offset) {
+        return Err(misplaced(&path, open.end, "bytes long", order.offset));
+    }
+    if let Err(error) = open.file.write_all_at(groups, open.end) {
+        // the part that was written is cut off, so that the same groups may go here later
+        let _ = open.file.set_len(open.end);
+        return Err(cannot("write", &path, &error));
+    }
+    open.file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
+    open.end += groups.len() as u64;
+    *writer = Some(open);
+    Ok(())
+}
+
+fn open_end(path: &Path, order: Append) -> Result<Writer, ShareError> {
+    let file = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+    let seen = file.metadata().map_err(|error| cannot("look at", path, &error))?;
+    Ok(Writer { term: order.term, segment: order.segment, file, end: seen.len() })
+}
+
+fn misplaced(path: &Path, found: u64, what: &str, expected: u32) -> ShareError {
+    let name = short_name(path);
+    let text = format_args!("journal: cannot write {name}: {found} {what}, expected {expected}");
+    said(ShareFault::Other, 0, text)
+}
+
+/// The number of the newest segment of a term; 0: none.
+pub(super) fn newest(root: &Root, lane: Lane, term: Term) -> Result<u32, ShareError> {
+    let mut newest = 0;
+    file::names(&root.lane(lane), |name| {
+        if let Some((_, number)) = parse_name(name).filter(|&(of, _)| of == term) {
+            newest = newest.max(number);
+        }
+        Ok(())
+    })?;
+    Ok(newest)
+}
+
+/// The highest term that any segment's name says; 0: none.
+pub(super) fn highest_term(root: &Root) -> Result<Term, ShareError> {
+    let mut highest = 0;
+    for lane in Lane::ALL {
+        file::names(&root.lane(lane), |name| {
+            highest = highest.max(parse_name(name).map_or(0, |(term, _)| term));
+            Ok(())
+        })?;
+    }
+    Ok(highest)
+}
+
+/// Deletes what lies before (term, segment) of a cursor; the bytes that are left of the lane.
+pub(super) fn sweep(root: &Root, lane: Lane, before: Cursor) -> Result<u64, ShareError> {
+    let folder = root.lane(lane);
+    let (mut left, mut deleted) = (0, false);
+    file::names(&folder, |name| {
+        let Some(number) = parse_name(name) else { return Ok(()) };
+        let path = folder.join(name);
+        if number < (before.term, before.segment) {
+            deleted = true;
+            return file::delete(&path);
+        }
+        match fs::metadata(&path) {
+            Ok(seen) => left += seen.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot("look at", &path, &error)),
+        }
+        Ok(())
+    })?;
+    if deleted {
+        file::sync_directory(&folder)?;
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, group};
+    use super::*;
+
+    const LANE: Lane = Lane::Readings;
+
+    fn at(offset: usize, groups: &[u8]) -> Append {
+        let offset = u32::try_from(offset).expect("small");
+        let bytes = u32::try_from(groups.len()).expect("small");
+        Append { lane: LANE, term: 3, segment: 1, offset, bytes }
+    }
+
+    #[test]
+    fn names_read_back() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let name = |term, number| {
+            let path = path_of(&root, LANE, term, number);
+            path.file_name().expect("a name").to_string_lossy().into_owned()
+        };
+        assert_eq!(name(7, 3), "00000007-000003.seg");
+        for (term, number) in [(1, 1), (99_999_999, 999_999), (u32::MAX, u32::MAX)] {
+            assert_eq!(parse_name(&name(term, number)), Some((term, number)));
+        }
+        for bad in ["7-3.seg", "00000007-000003.tmp", "+0000007-000003.seg", "x", "-.seg"] {
+            assert_eq!(parse_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn groups_go_exactly_behind_each_other() {
+        let folder = Folder::new();
+        let root = folder.root();
+        create(&root, LANE, 3, 1).expect("created");
+        let (a, b) = (group(1, 2), group(3, 1));
+        let mut writer = None;
+        append(&root, &mut writer, at(64, &a), &a).expect("appended");
+        let early = append(&root, &mut writer, at(64, &b), &b).expect_err("G2");
+        assert_eq!(early.fault, ShareFault::Other);
+        let behind = at(64 + a.len(), &b);
+        append(&root, &mut writer, behind, &b).expect("appended by a fresh writer");
+        append(&root, &mut writer, behind, &b).expect_err("G2");
+        assert!(writer.is_none());
+        let gap = at(64 + a.len() + b.len() + 1, &b);
+        append(&root, &mut writer, gap, &b).expect_err("G2");
+        let bytes = fs::read(path_of(&root, LANE, 3, 1)).expect("read");
+        assert_eq!(bytes[64..], [a, b].concat());
+    }
+
+    #[test]
+    fn a_frame_of_the_wrong_length_is_not_written() {
+        let folder = Folder::new();
+        let root = folder.root();
+        create(&root, LANE, 3, 1).expect("created");
+        let a = group(1, 2);
+        append(&root, &mut None, at(64, &a), &a[1..]).expect_err("too short");
+        assert_eq!(fs::read(path_of(&root, LANE, 3, 1)).expect("read").len(), 64);
+    }
+
+    #[test]
+    fn a_segment_that_was_left_bare_is_taken_and_a_filled_one_is_not() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let path = path_of(&root, LANE, 3, 1);
+        create(&root, LANE, 3, 1).expect("created");
+        create(&root, LANE, 3, 1).expect("again");
+        fs::write(&path, b"EDGES").expect("a torn header");
+        create(&root, LANE, 3, 1).expect("again");
+        let bytes = fs::read(&path).expect("read");
+        assert!(SegmentHeader::decode(&bytes).is_some());
+        let a = group(1, 1);
+        append(&root, &mut None, at(64, &a), &a).expect("appended");
+        create(&root, LANE, 3, 1).expect_err("G1");
+        fs::write(&path, [1; 64]).expect("written");
+        create(&root, LANE, 3, 1).expect_err("G1: another header");
+        assert_eq!(fs::read(&path).expect("read"), [1; 64]);
+    }
+
+    #[test]
+    fn the_newest_is_found_by_listing() {
+        let folder = Folder::new();
+        let root = folder.root();
+        for (term, number) in [(3, 1), (3, 12), (4, 2)] {
+            create(&root, LANE, term, number).expect("created");
+        }
+        assert_eq!(newest(&root, LANE, 3).expect("listed"), 12);
+        assert_eq!(newest(&root, LANE, 5).expect("listed"), 0);
+        assert_eq!(newest(&root, Lane::Alerts, 3).expect("listed"), 0);
+        assert_eq!(highest_term(&root).expect("listed"), 4);
+    }
+
+    #[test]
+    fn a_sweep_deletes_only_what_lies_before_the_cursor() {
+        let folder = Folder::new();
+        let root = folder.root();
+        for (term, number) in [(2, 9), (3, 1), (3, 2), (4, 1)] {
+            create(&root, LANE, term, number).expect("created");
+        }
+        fs::write(root.lane(LANE).join("notes.txt"), b"mine").expect("written");
+        let before = Cursor { term: 3, segment: 2, offset: 64, seq: 100 };
+        assert_eq!(sweep(&root, LANE, before).expect("swept"), 128);
+        assert!(!path_of(&root, LANE, 3, 1).exists());
+        assert!(path_of(&root, LANE, 3, 2).exists());
+        assert!(root.lane(LANE).join("notes.txt").exists(), "G3");
+    }
+}

@@ -1,0 +1,325 @@
+//! The uplink's books: whether it is there, what it is sending, when it may try again.
+//!
+//! | presence | means | next |
+//! |---|---|---|
+//! | Absent | no uplink process | Started, once there is something to send and a lease |
+//! | Started | forked; the keeper is to be given its socket | Attaching |
+//! | Attaching | the keeper was told | Ready, by the uplink's own word |
+//! | Ready | takes orders, one at a time | |
+//! | Dying | killed, not yet reaped; counts as present | Absent |
+//!
+//! # Invariants
+//!
+//! - F1: one request at a time; the next starts only after the verdict of the last, and after
+//!   the cursor that follows from it is durable.
+//! - F2: a request is ordered only under a lease of a fenced term.
+//! - F3: while the slot names a lock, the uplink has a copy of its descriptor.
+//! - F4: registration and heartbeats of things never go before the first batch, unless there
+//!   is nothing to send for a while.
+//! - F5: a request without a verdict is outcome unknown: the same again, same identities.
+
+use heapless::Vec;
+
+use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
+use super::ident::{Lane, RecordRange, Term};
+use super::settings::Settings;
+use super::share::Fetched;
+use super::status::CloudStatus;
+use crate::limits::{
+    BACKOFF_MS_MAX, BACKOFF_MS_MIN, REGISTER_WAIT_MS, RETRY_AFTER_MS_MAX, THINGS_MAX,
+};
+
+/// Whether there is an uplink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// None.
+    Absent,
+    /// Forked.
+    Started,
+    /// The keeper was told of it.
+    Attaching,
+    /// Takes orders.
+    Ready,
+    /// Killed, not yet reaped.
+    Dying,
+}
+
+/// A batch that the keeper passed to the uplink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// Its lane.
+    pub lane: Lane,
+    /// When it was read.
+    pub fetched_ms: u64,
+    /// What was read.
+    pub fetched: Fetched,
+}
+
+/// What is being sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Job {
+    /// Records.
+    Batch(Batch),
+    /// A thing's registration.
+    Register(u16),
+    /// A thing's heartbeat.
+    Alive(u16),
+}
+
+/// What a verdict means for the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// The batch is done with: the cursor moves.
+    Delivered(Batch),
+    /// The same again, later.
+    Again,
+    /// A thing's request is done with.
+    Thing,
+}
+
+/// The uplink's books.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Whether it is there.
+    pub presence: Presence,
+    job: Option<Job>,
+    deadline_ms: u64,
+    idle_since_ms: u64,
+    request: u32,
+    failures: u32,
+    wait_until_ms: u64,
+    status: u16,
+    reason: Reason,
+    random: u64,
+    delivered_once: bool,
+    began_ms: u64,
+    registered: usize,
+    alive_due_ms: Vec<u64, THINGS_MAX>,
+}
+
+impl Forward {
+    /// Books without an uplink. `seed`: for jitter only.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            presence: Presence::Absent,
+            job: None,
+            deadline_ms: 0,
+            idle_since_ms: 0,
+            request: 0,
+            failures: 0,
+            wait_until_ms: 0,
+            status: 0,
+            reason: Reason::new(),
+            random: seed | 1,
+            delivered_once: false,
+            began_ms: 0,
+            registered: 0,
+            alive_due_ms: Vec::new(),
+        }
+    }
+
+    /// A term of ours begins to forward.
+    pub fn begin(&mut self, now_ms: u64) {
+        self.began_ms = now_ms;
+        self.delivered_once = false;
+        self.registered = 0;
+        self.alive_due_ms.clear();
+        self.try_at_once();
+    }
+
+    /// Older terms are over: forwarding can begin.
+    pub fn began(&mut self, now_ms: u64) {
+        self.began_ms = now_ms;
+    }
+
+    /// Forgets back-off: the configuration changed, or a term begins.
+    pub fn try_at_once(&mut self) {
+        self.failures = 0;
+        self.wait_until_ms = 0;
+    }
+
+    /// The number for the next request.
+    pub fn next_request(&mut self) -> u32 {
+        self.request = self.request.wrapping_add(1);
+        self.request
+    }
+
+    /// The number of the newest request.
+    pub fn request(&self) -> u32 {
+        self.request
+    }
+
+    /// Whether a request is in flight.
+    pub fn is_busy(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// When the request in flight is late; never if there is none.
+    pub fn deadline_ms(&self) -> u64 {
+        if self.job.is_some() { self.deadline_ms } else { u64::MAX }
+    }
+
+    /// Since when the uplink has had nothing to send.
+    pub fn idle_since_ms(&self) -> u64 {
+        self.idle_since_ms
+    }
+
+    /// No request starts before this.
+    pub fn wait_until_ms(&self) -> u64 {
+        self.wait_until_ms
+    }
+
+    /// The uplink says that it is ready.
+    pub fn ready(&mut self, now_ms: u64) {
+        self.presence = Presence::Ready;
+        self.idle_since_ms = now_ms;
+    }
+
+    /// A job is ordered.
+    pub fn begin_job(&mut self, now_ms: u64, job: Job, settings: &Settings) {
+        assert!(self.job.is_none(), "F1: one request at a time");
+        self.job = Some(job);
+        self.deadline_ms = now_ms + u64::from(settings.timeout_ms);
+    }
+
+    /// The next registration or heartbeat of a thing, if one is due (F4).
+    pub fn thing_due(&self, now_ms: u64) -> Option<CloudRequest> {
+        if self.thing_due_ms() > now_ms {
+            return None;
+        }
+        if self.registered < self.alive_due_ms.len() {
+            let thing = u16::try_from(self.registered).ok()?;
+            return Some(CloudRequest::Register { thing });
+        }
+        let thing = self.alive_due_ms.iter().position(|due_ms| *due_ms <= now_ms)?;
+        Some(CloudRequest::Alive { thing: u16::try_from(thing).ok()? })
+    }
+
+    /// When the next registration or heartbeat is due; `u64::MAX`: never.
+    pub fn thing_due_ms(&self) -> u64 {
+        if !self.delivered_once {
+            let patience_ms = self.began_ms + u64::from(REGISTER_WAIT_MS);
+            return if self.alive_due_ms.is_empty() { u64::MAX } else { patience_ms };
+        }
+        if self.registered < self.alive_due_ms.len() {
+            return 0;
+        }
+        self.alive_due_ms.iter().copied().min().unwrap_or(u64::MAX)
+    }
+
+    /// Takes the things of a configuration: all are registered anew.
+    pub fn take_things(&mut self, settings: &Settings) {
+        self.registered = 0;
+        self.alive_due_ms.clear();
+        for _ in &settings.alive_every_ms {
+            // Both lists have the same capacity.
+            let _ = self.alive_due_ms.push(0);
+        }
+    }
+
+    /// A verdict came. `None`: it is for no request in flight.
+    pub fn settle(
+        &mut self,
+        now_ms: u64,
+        outcome: &CloudOutcome,
+        settings: &Settings,
+    ) -> Option<Settled> {
+        if outcome.request != self.request {
+            return None;
+        }
+        let job = self.job.take()?;
+        self.idle_since_ms = now_ms;
+        if outcome.verdict != Verdict::Accepted {
+            self.status = outcome.status;
+            self.reason.clone_from(&outcome.reason);
+            self.back_off(now_ms, outcome.retry_after_ms);
+            return Some(Settled::Again);
+        }
+        self.failures = 0;
+        self.wait_until_ms = 0;
+        self.status = 0;
+        self.reason.clear();
+        match job {
+            Job::Batch(batch) => {
+                self.delivered_once = true;
+                Some(Settled::Delivered(batch))
+            }
+            Job::Register(thing) => {
+                self.registered = usize::from(thing) + 1;
+                self.keep_alive(now_ms, thing, settings);
+                Some(Settled::Thing)
+            }
+            Job::Alive(thing) => {
+                self.keep_alive(now_ms, thing, settings);
+                Some(Settled::Thing)
+            }
+        }
+    }
+
+    /// The uplink is gone or late: what it was sending, if anything, is sent again (F5).
+    pub fn fail(&mut self, now_ms: u64, reason: &str) {
+        self.job = None;
+        self.status = 0;
+        self.reason = Reason::try_from(reason).unwrap_or_default();
+        self.back_off(now_ms, None);
+    }
+
+    /// Drops what is in flight without blaming the cloud: our own term ends.
+    pub fn drop_job(&mut self) {
+        self.job = None;
+    }
+
+    /// Requests that failed since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The cloud at a glance.
+    pub fn status(&self, now_ms: u64, forwarding: bool) -> CloudStatus {
+        let wait_ms = self.wait_until_ms.saturating_sub(now_ms);
+        let state = match (forwarding, self.job.is_some(), wait_ms > 0) {
+            (false, ..) => "off",
+            (true, true, _) => "sending",
+            (true, false, true) => "waiting",
+            (true, false, false) => "idle",
+        };
+        CloudStatus {
+            state,
+            failures: self.failures,
+            status: self.status,
+            reason: self.reason.clone(),
+            wait_ms,
+        }
+    }
+
+    fn keep_alive(&mut self, now_ms: u64, thing: u16, settings: &Settings) {
+        let place = usize::from(thing);
+        let every_ms = settings.alive_every_ms.get(place);
+        if let (Some(due_ms), Some(every_ms)) = (self.alive_due_ms.get_mut(place), every_ms) {
+            *due_ms = now_ms + u64::from(*every_ms);
+        }
+    }
+
+    /// Full jitter: anywhere between the least and a span that doubles, or as the cloud asked.
+    fn back_off(&mut self, now_ms: u64, retry_after_ms: Option<u32>) {
+        let span_ms = BACKOFF_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        self.failures = self.failures.saturating_add(1);
+        let jitter_ms = self.draw(u64::from(span_ms));
+        let asked_ms = u64::from(retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MS_MAX));
+        self.wait_until_ms = now_ms + jitter_ms.max(asked_ms).max(1);
+    }
+
+    /// A number below `bound` (xorshift64: jitter needs no more).
+    fn draw(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % bound.max(1)
+    }
+}
+
+/// The records of a batch, as a request names them.
+pub fn range_of(batch: &Batch, from_term: Term) -> RecordRange {
+    let last_seq = batch.fetched.first_seq + u64::from(batch.fetched.count) - 1;
+    RecordRange { term: from_term, lane: batch.lane, first_seq: batch.fetched.first_seq, last_seq }
+}

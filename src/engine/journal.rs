@@ -1,0 +1,582 @@
+//! The journal's books: what is gathered, durable, named, forwarded and done with.
+//!
+//! Bytes are elsewhere: the agent gathers sealed groups, the keeper writes and reads them.
+//! This counts, and says what is to be done next in each lane.
+//!
+//! A record's way: gathered → flying (being written) → synced → acknowledged → fetched →
+//! accepted → behind the durable cursor → swept with its segment.
+//!
+//! # Invariants
+//!
+//! - B1: a segment is created and named by a durable slot before anything is written to it.
+//! - B2: a record is acknowledged once its sync's outcome came within the lease, or the next
+//!   proof succeeded.
+//! - B3: the cursor never goes back; it moves past a record only by a verdict, or past a
+//!   stretch in which no whole group is left.
+//! - B4: what lies before the *durable* cursor may be swept, nothing else.
+//! - B5: after a failed write the segment is closed for good; the same groups, with the same
+//!   seqs, go to a new one. A reader skips what it has already passed.
+
+use heapless::Vec;
+
+use super::ident::{Cursor, Lane, Term};
+use super::segment::FIRST_OFFSET;
+use super::settings::Settings;
+use super::share::{Append, Fetched, TermMark};
+use super::slot::LaneMark;
+use super::status::LaneStatus;
+use crate::limits::{GROUP_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_WAIT_MS, SLOTS};
+
+/// Groups handed to the keeper.
+#[derive(Clone, Copy, Debug)]
+struct Flying {
+    bytes: u32,
+    through_seq: u64,
+}
+
+/// The books of one lane.
+#[derive(Clone, Debug)]
+struct Books {
+    /// Everything before it is done with.
+    cursor: Cursor,
+    /// The cursor of the last durable slot.
+    durable: Cursor,
+    /// Our newest segment; 0: none.
+    segment: u32,
+    /// Its durable end.
+    end: u32,
+    /// Nothing more is written to it.
+    closed: bool,
+    gathered_bytes: u32,
+    gathered_seq: u64,
+    gathered_ms: u64,
+    flying: Option<Flying>,
+    synced_seq: u64,
+    acknowledged_seq: u64,
+    /// When the oldest record that is not forwarded was synced.
+    waiting_ms: u64,
+    /// No earlier look at the segment than this.
+    look_ms: u64,
+    swept: Cursor,
+    delivered: u64,
+    damaged: u64,
+}
+
+/// What is to be read next in a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// Nothing.
+    Nothing,
+    /// From here to that offset.
+    Fetch {
+        /// The first record wanted.
+        from: Cursor,
+        /// Where to stop.
+        end: u32,
+    },
+    /// This term's slot is gone: its segments must be found by listing.
+    List {
+        /// The term.
+        term: Term,
+    },
+}
+
+/// A lane's segments of one term, found by listing.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    lane: Lane,
+    term: Term,
+    newest: u32,
+}
+
+/// The books of both lanes, for one term of ours.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    term: Term,
+    lanes: [Books; 2],
+    marks: Vec<TermMark, { SLOTS as usize }>,
+    listed: Option<Listed>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { term: 0, lanes: [Books::new(), Books::new()], marks: Vec::new(), listed: None }
+    }
+}
+
+impl Journal {
+    /// New books for a term of ours, beginning with these cursors.
+    pub fn begin(&mut self, term: Term, cursors: [Cursor; 2]) {
+        self.term = term;
+        self.listed = None;
+        self.marks.clear();
+        for (books, cursor) in self.lanes.iter_mut().zip(cursors) {
+            *books = Books { cursor, durable: cursor, ..Books::new() };
+        }
+    }
+
+    /// Older terms have ended: their cursors and segments, as the slots say (B3).
+    pub fn take_over(&mut self, cursors: [Cursor; 2], marks: &[TermMark]) {
+        self.marks = Vec::from_slice(marks).unwrap_or_default();
+        for (books, cursor) in self.lanes.iter_mut().zip(cursors) {
+            if cursor.is_past(&books.cursor) {
+                books.cursor = cursor;
+            }
+        }
+    }
+
+    /// Gathered groups now hold so many bytes, up to this seq.
+    pub fn gathered(&mut self, now_ms: u64, lane: Lane, bytes: u32, through_seq: u64) {
+        let books = &mut self.lanes[lane.index()];
+        if books.gathered_bytes == 0 {
+            books.gathered_ms = now_ms;
+        }
+        books.gathered_bytes = bytes;
+        books.gathered_seq = through_seq;
+    }
+
+    /// The segments that the next proof is to create; 0: none (B1).
+    pub fn create(&self) -> [u32; 2] {
+        Lane::ALL.map(|lane| {
+            let books = &self.lanes[lane.index()];
+            if books.wants_segment() { books.segment + 1 } else { 0 }
+        })
+    }
+
+    /// What a slot says of both lanes, with the segments that its proof creates.
+    pub fn marks(&self, create: [u32; 2]) -> [LaneMark; 2] {
+        Lane::ALL.map(|lane| {
+            let books = &self.lanes[lane.index()];
+            let newest_segment = books.segment.max(create[lane.index()]);
+            LaneMark { cursor: books.cursor, newest_segment, last_seq: 0 }
+        })
+    }
+
+    /// What the last slot of our term says of both lanes.
+    pub fn last_marks(&self) -> [LaneMark; 2] {
+        let mut marks = self.marks([0, 0]);
+        for (mark, books) in marks.iter_mut().zip(&self.lanes) {
+            mark.last_seq = books.synced_seq;
+        }
+        marks
+    }
+
+    /// A slot with these marks is durable, and the segments exist.
+    pub fn named(&mut self, marks: &[LaneMark; 2], create: [u32; 2]) {
+        for ((books, mark), created) in self.lanes.iter_mut().zip(marks).zip(create) {
+            books.durable = mark.cursor;
+            if created > 0 {
+                books.segment = created;
+                books.end = FIRST_OFFSET;
+                books.closed = false;
+            }
+        }
+    }
+
+    /// Whether the cursor moved past what a durable slot says.
+    pub fn is_cursor_ahead(&self) -> bool {
+        self.lanes.iter().any(|books| books.cursor != books.durable)
+    }
+
+    /// Whether a segment is needed before anything more can be written.
+    pub fn wants_segment(&self) -> bool {
+        self.lanes.iter().any(Books::wants_segment)
+    }
+
+    /// The next append, if one is due. `at_once`: do not wait for more to gather.
+    pub fn append(&mut self, now_ms: u64, sync_ms: u32, at_once: bool) -> Option<Append> {
+        let sync_ms = if at_once { 0 } else { sync_ms };
+        let lane = [Lane::Alerts, Lane::Readings].into_iter().find(|lane| {
+            let books = &self.lanes[lane.index()];
+            books.append_due_ms(sync_ms) <= now_ms && !books.wants_segment()
+        })?;
+        let term = self.term;
+        let books = &mut self.lanes[lane.index()];
+        let flying = *books
+            .flying
+            .get_or_insert(Flying { bytes: books.gathered_bytes, through_seq: books.gathered_seq });
+        if flying.through_seq == books.gathered_seq {
+            books.gathered_bytes = 0;
+        }
+        let (segment, offset) = (books.segment, books.end);
+        Some(Append { lane, term, segment, offset, bytes: flying.bytes })
+    }
+
+    /// The append was synced. With a lease its records may be acknowledged now (B2).
+    pub fn appended(&mut self, now_ms: u64, lane: Lane) {
+        let books = &mut self.lanes[lane.index()];
+        let Some(flying) = books.flying.take() else { return };
+        if !books.has_waiting(self.term) {
+            books.waiting_ms = now_ms;
+        }
+        books.end += flying.bytes;
+        books.synced_seq = flying.through_seq;
+    }
+
+    /// The append failed: its segment is closed for good (B5).
+    pub fn append_failed(&mut self, lane: Lane) {
+        self.lanes[lane.index()].closed = true;
+    }
+
+    /// The seq through which records may now be acknowledged, if that is news (B2).
+    pub fn acknowledge(&mut self, lane: Lane) -> Option<u64> {
+        let books = &mut self.lanes[lane.index()];
+        if books.synced_seq == books.acknowledged_seq {
+            return None;
+        }
+        books.acknowledged_seq = books.synced_seq;
+        Some(books.synced_seq)
+    }
+
+    /// When the next append is due, if the segment for it is there; else never.
+    pub fn append_due_ms(&self, sync_ms: u32) -> u64 {
+        self.lanes.iter().map(|books| books.append_due_ms(sync_ms)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether anything is gathered or flying.
+    pub fn is_writing(&self) -> bool {
+        self.lanes.iter().any(|books| books.gathered_bytes > 0 || books.flying.is_some())
+    }
+
+    /// When the lane has a batch to send: now or at a time; never is `u64::MAX`.
+    pub fn batch_due_ms(&self, lane: Lane, settings: &Settings) -> u64 {
+        let books = &self.lanes[lane.index()];
+        if !books.has_waiting(self.term) {
+            return u64::MAX;
+        }
+        let age_ms = match lane {
+            Lane::Alerts => 0,
+            Lane::Readings => u64::from(settings.batch_age_ms_max),
+        };
+        let whole = books.is_behind(self.term)
+            || books.waiting(self.term) >= u64::from(settings.batch_records_max)
+            || books.end.saturating_sub(books.cursor.offset) >= settings.batch_bytes_max;
+        if whole { books.look_ms } else { books.look_ms.max(books.waiting_ms + age_ms) }
+    }
+
+    /// What to read next. Steps over terms that have no segments.
+    pub fn next_read(&mut self, lane: Lane) -> Read {
+        loop {
+            let own = self.term;
+            let books = &self.lanes[lane.index()];
+            let from = books.cursor;
+            if from.term >= own {
+                let end = if from.segment < books.segment { u32::MAX } else { books.end };
+                let there = from.segment < books.segment
+                    || (from.segment == books.segment && books.synced_seq >= from.seq);
+                return if there { Read::Fetch { from, end } } else { Read::Nothing };
+            }
+            match self.segments_of(lane, from.term) {
+                None => return Read::List { term: from.term },
+                Some(newest) if from.segment <= newest && from.segment > 0 => {
+                    return Read::Fetch { from, end: u32::MAX };
+                }
+                Some(_) => {
+                    let term = from.term + 1;
+                    let next = Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 };
+                    self.lanes[lane.index()].cursor = next;
+                }
+            }
+        }
+    }
+
+    /// Listing found this term's newest segment; 0: none.
+    pub fn listed(&mut self, lane: Lane, term: Term, newest: u32) {
+        self.listed = Some(Listed { lane, term, newest });
+    }
+
+    /// A look at a segment found no record to send: go on behind it, or look again later.
+    pub fn nothing_fetched(&mut self, now_ms: u64, lane: Lane, seen: &Fetched) -> bool {
+        let own = self.term;
+        let read_term = self.lanes[lane.index()].cursor.term;
+        let listed = self.listed.is_some_and(|found| (found.lane, found.term) == (lane, read_term));
+        let books = &mut self.lanes[lane.index()];
+        books.damaged += u64::from(seen.damaged);
+        if seen.missing && !listed && books.cursor.term != own {
+            books.look_ms = now_ms + u64::from(SEGMENT_WAIT_MS);
+            return false;
+        }
+        let last = books.cursor.term == own && books.cursor.segment >= books.segment;
+        if last {
+            // The rest of our newest segment is no good to read: nothing is left in it.
+            books.cursor = Cursor { offset: books.end, seq: books.synced_seq + 1, ..books.cursor };
+        } else {
+            books.cursor =
+                Cursor { segment: books.cursor.segment + 1, offset: FIRST_OFFSET, ..books.cursor };
+        }
+        true
+    }
+
+    /// A lane could not be read: not before this.
+    pub fn look_later(&mut self, lane: Lane, at_ms: u64) {
+        self.lanes[lane.index()].look_ms = at_ms;
+    }
+
+    /// A batch that was fetched at `fetched_ms` is done with (B3). What is left was synced
+    /// about then or later: its age counts from there.
+    pub fn done(&mut self, fetched_ms: u64, lane: Lane, batch: &Fetched) {
+        let own = self.term;
+        let books = &mut self.lanes[lane.index()];
+        books.cursor = batch.next;
+        books.delivered += u64::from(batch.count);
+        books.damaged += u64::from(batch.damaged);
+        books.waiting_ms = fetched_ms;
+        let more = batch.next.term < own || batch.next.segment < books.segment;
+        if batch.at_end && more {
+            books.cursor.segment += 1;
+            books.cursor.offset = FIRST_OFFSET;
+        }
+    }
+
+    /// A lane with segments wholly behind its durable cursor that were not yet swept (B4).
+    pub fn sweep(&self) -> Option<(Lane, Cursor)> {
+        Lane::ALL.into_iter().find_map(|lane| {
+            let books = &self.lanes[lane.index()];
+            let mark = (books.durable.term, books.durable.segment);
+            (mark > (books.swept.term, books.swept.segment)).then_some((lane, books.durable))
+        })
+    }
+
+    /// Segments before this cursor are deleted.
+    pub fn swept(&mut self, lane: Lane, before: Cursor) {
+        self.lanes[lane.index()].swept = before;
+    }
+
+    /// The lane at a glance.
+    pub fn status(&self, lane: Lane) -> LaneStatus {
+        let books = &self.lanes[lane.index()];
+        LaneStatus {
+            cursor: books.cursor,
+            journalled: books.synced_seq,
+            waiting: books.waiting(self.term),
+            backlog: books.is_behind(self.term) && self.term > 0,
+            delivered: books.delivered,
+            damaged: books.damaged,
+        }
+    }
+
+    /// How many segments a term has in a lane; `None`: its slot is gone.
+    fn segments_of(&self, lane: Lane, term: Term) -> Option<u32> {
+        if term == 0 {
+            return Some(0);
+        }
+        let mark = self.marks.iter().find(|mark| mark.term == term);
+        let listed =
+            self.listed.filter(|found| (found.lane, found.term) == (lane, term)).map(|f| f.newest);
+        mark.map(|mark| mark.newest_segment[lane.index()]).or(listed)
+    }
+}
+
+impl Books {
+    const fn new() -> Self {
+        let start = Cursor { term: 0, segment: 0, offset: 0, seq: 0 };
+        Self {
+            cursor: start,
+            durable: start,
+            segment: 0,
+            end: 0,
+            closed: false,
+            gathered_bytes: 0,
+            gathered_seq: 0,
+            gathered_ms: 0,
+            flying: None,
+            synced_seq: 0,
+            acknowledged_seq: 0,
+            waiting_ms: 0,
+            look_ms: 0,
+            swept: start,
+            delivered: 0,
+            damaged: 0,
+        }
+    }
+
+    fn wants_segment(&self) -> bool {
+        let bytes = self.flying.map_or(self.gathered_bytes, |flying| flying.bytes);
+        let full = self.end > FIRST_OFFSET && self.end.saturating_add(bytes) > SEGMENT_BYTES_MAX;
+        bytes > 0 && (self.segment == 0 || self.closed || full)
+    }
+
+    /// When the next append is due: groups that failed once at once, a full group at once.
+    fn append_due_ms(&self, sync_ms: u32) -> u64 {
+        if self.flying.is_some() || self.gathered_bytes as usize >= GROUP_BYTES_MAX {
+            0
+        } else if self.gathered_bytes > 0 {
+            self.gathered_ms + u64::from(sync_ms)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Whether older segments are still to be forwarded.
+    fn is_behind(&self, own: Term) -> bool {
+        self.cursor.term < own || self.cursor.segment < self.segment
+    }
+
+    /// Durable records of our own term that are not forwarded.
+    fn waiting(&self, own: Term) -> u64 {
+        let next_seq = if self.cursor.term == own { self.cursor.seq } else { 1 };
+        (self.synced_seq + 1).saturating_sub(next_seq.max(1))
+    }
+
+    fn has_waiting(&self, own: Term) -> bool {
+        self.is_behind(own) || self.waiting(own) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: Lane = Lane::Readings;
+
+    fn journal(term: Term) -> Journal {
+        let mut journal = Journal::default();
+        journal.begin(term, [Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 }; 2]);
+        journal
+    }
+
+    /// Gathers and writes so many records of 100 bytes.
+    fn write(journal: &mut Journal, now_ms: u64, records: u32) {
+        let through_seq = journal.lanes[0].gathered_seq + u64::from(records);
+        journal.gathered(now_ms, LANE, records * 100, through_seq);
+        let create = journal.create();
+        let marks = journal.marks(create);
+        journal.named(&marks, create);
+        let append = journal.append(now_ms, 200, true).expect("due at once");
+        assert_eq!(append.bytes, records * 100);
+        journal.appended(now_ms, LANE);
+    }
+
+    fn fetched(from: Cursor, count: u32, at_end: bool) -> Fetched {
+        let seq = from.seq + u64::from(count);
+        Fetched {
+            request: 1,
+            first_seq: from.seq,
+            count,
+            bytes: count * 100,
+            next: Cursor { seq, offset: from.offset + count * 100, ..from },
+            at_end,
+            missing: false,
+            damaged: 0,
+            damaged_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_before_its_segment_is_named() {
+        let mut journal = journal(3);
+        journal.gathered(0, LANE, 100, 1);
+        assert!(journal.wants_segment(), "B1");
+        assert_eq!(journal.append(1_000, 200, true), None, "B1");
+        assert_eq!(journal.create(), [1, 0]);
+        let marks = journal.marks([1, 0]);
+        assert_eq!(marks[0].newest_segment, 1);
+        journal.named(&marks, [1, 0]);
+        let append = journal.append(1_000, 200, false).expect("its time has come");
+        assert_eq!((append.segment, append.offset), (1, FIRST_OFFSET));
+    }
+
+    #[test]
+    fn what_gathers_waits_for_company_unless_it_is_a_whole_group() {
+        let mut journal = journal(3);
+        journal.gathered(1_000, LANE, 100, 1);
+        assert_eq!(journal.append_due_ms(200), 1_200);
+        journal.gathered(1_100, LANE, 200, 2);
+        assert_eq!(journal.append_due_ms(200), 1_200, "from the first");
+        journal.gathered(1_110, LANE, 70_000, 700);
+        assert_eq!(journal.append_due_ms(200), 0);
+    }
+
+    #[test]
+    fn a_failed_write_goes_to_a_new_segment_with_the_same_records() {
+        let mut journal = journal(3);
+        write(&mut journal, 0, 5);
+        journal.gathered(10, LANE, 300, 8);
+        journal.append(300, 200, false).expect("due");
+        journal.gathered(310, LANE, 100, 9);
+        journal.append_failed(LANE);
+        assert_eq!(journal.append(400, 200, true), None, "B5: closed for good");
+        assert_eq!(journal.create(), [2, 0]);
+        let marks = journal.marks([2, 0]);
+        journal.named(&marks, [2, 0]);
+        let again = journal.append(400, 200, false).expect("at once");
+        assert_eq!((again.segment, again.bytes), (2, 300), "B5: the same groups");
+        journal.appended(400, LANE);
+        assert_eq!(journal.acknowledge(LANE), Some(8));
+        assert_eq!(journal.append(600, 200, true).expect("the rest").bytes, 100);
+    }
+
+    #[test]
+    fn the_cursor_goes_through_older_terms_and_then_through_ours() {
+        let mut journal = Journal::default();
+        let from = Cursor { term: 2, segment: 1, offset: 264, seq: 3 };
+        journal.begin(5, [from; 2]);
+        let mark = |term, newest| TermMark { term, newest_segment: [newest, 0] };
+        journal.take_over([from; 2], &[mark(2, 2), mark(3, 0), mark(5, 0)]);
+        let whole = u32::MAX;
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: whole });
+        journal.done(0, LANE, &fetched(from, 2, true));
+        let second = Cursor { term: 2, segment: 2, offset: FIRST_OFFSET, seq: 5 };
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from: second, end: whole });
+        assert!(journal.nothing_fetched(0, LANE, &fetched(second, 0, true)));
+        assert_eq!(journal.next_read(LANE), Read::List { term: 4 }, "its slot is gone");
+        journal.listed(LANE, 4, 1);
+        let fourth = Cursor { term: 4, segment: 1, offset: FIRST_OFFSET, seq: 1 };
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from: fourth, end: whole });
+        let missing = Fetched { missing: true, ..fetched(fourth, 0, true) };
+        assert!(journal.nothing_fetched(0, LANE, &missing), "listed, and gone meanwhile");
+        assert_eq!(journal.next_read(LANE), Read::Nothing);
+        write(&mut journal, 0, 7);
+        let ours = Cursor { term: 5, segment: 1, offset: FIRST_OFFSET, seq: 1 };
+        let end = FIRST_OFFSET + 700;
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from: ours, end });
+    }
+
+    #[test]
+    fn a_named_segment_that_is_not_there_is_waited_for() {
+        let mut journal = Journal::default();
+        let from = Cursor { term: 2, segment: 1, offset: FIRST_OFFSET, seq: 1 };
+        journal.begin(5, [from; 2]);
+        journal.take_over([from; 2], &[TermMark { term: 2, newest_segment: [1, 0] }]);
+        let missing = Fetched { missing: true, ..fetched(from, 0, true) };
+        assert!(!journal.nothing_fetched(1_000, LANE, &missing));
+        let due_ms = journal.batch_due_ms(LANE, &Settings::default());
+        assert_eq!(due_ms, 1_000 + u64::from(SEGMENT_WAIT_MS));
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: u32::MAX }, "never absent");
+    }
+
+    #[test]
+    fn a_batch_is_due_by_count_by_bytes_or_by_age() {
+        let settings = Settings::default();
+        let mut few = journal(3);
+        assert_eq!(few.batch_due_ms(LANE, &settings), u64::MAX);
+        write(&mut few, 1_000, 5);
+        assert_eq!(few.batch_due_ms(LANE, &settings), 11_000, "by age");
+        write(&mut few, 2_000, 500);
+        assert_eq!(few.batch_due_ms(LANE, &settings), 0, "by count");
+        let mut large = journal(3);
+        write(&mut large, 1_000, 400);
+        let settings = Settings { batch_bytes_max: 40_000, ..settings };
+        assert_eq!(large.batch_due_ms(LANE, &settings), 0, "by bytes");
+    }
+
+    #[test]
+    fn only_what_is_behind_the_durable_cursor_is_swept() {
+        let mut journal = journal(3);
+        write(&mut journal, 0, 5);
+        let (lane, first) = journal.sweep().expect("what older terms left");
+        journal.swept(lane, first);
+        let (lane, first) = journal.sweep().expect("the alert lane too");
+        journal.swept(lane, first);
+        journal.append_failed(LANE);
+        write(&mut journal, 0, 5);
+        let from = Cursor { term: 3, segment: 1, offset: FIRST_OFFSET, seq: 1 };
+        journal.done(0, LANE, &fetched(from, 5, true));
+        assert!(journal.is_cursor_ahead());
+        assert_eq!(journal.sweep(), None, "B4");
+        let marks = journal.marks([0, 0]);
+        journal.named(&marks, [0, 0]);
+        let (_, before) = journal.sweep().expect("segment 1 is behind");
+        assert_eq!((before.term, before.segment), (3, 2));
+    }
+}

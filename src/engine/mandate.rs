@@ -1,0 +1,377 @@
+//! Our own term: what its slot says, how long its lease runs, when it may forward.
+//!
+//! | step | what is known after it |
+//! |---|---|
+//! | claimed | the number is ours; nobody else can write its slot |
+//! | announced | the slot is durable and no slot is higher: we collect; the wait for older leases begins |
+//! | proven | a lease runs from the proof's start for `fence_ms` |
+//! | surveyed | older terms have ended or run out of lease, and their cursors are read |
+//! | fenced | the slot says so, durably: we forward while a lease runs |
+//!
+//! # Invariants
+//!
+//! - M1: a lease runs from the *start* of the operation that proved it.
+//! - M2: `fenced` is never set before every older term was released, is known to be dead, or
+//!   has had 5/4 of the largest `fence_ms` and 200 ms since our slot was durable.
+//! - M3: at once only behind a term exactly one below ours that was itself fenced; on its
+//!   lock alone only where the share is local, and only by the very lock file that it named.
+//! - M4: the slot never names a lock that we do not hold.
+
+use super::ident::{Cursor, Lane, ShareClass, Term};
+use super::settings::{Host, Settings};
+use super::share::{LockSeen, Proof, ProofLock, Survey};
+use super::slot::{LaneMark, ReleaseReason, Slot, SlotState};
+use crate::limits::{ALONE_SLOT_MS, FENCE_MARGIN_MS};
+
+/// A term of ours, from its claim to its release.
+#[derive(Clone, Debug)]
+pub struct Mandate {
+    slot: Slot,
+    alone: bool,
+    lease_end_ms: u64,
+    lock_lost_ms: Option<u64>,
+    forward_from_ms: u64,
+    surveyed: bool,
+    proof_due_ms: u64,
+    slot_written_ms: u64,
+}
+
+impl Mandate {
+    /// A term that was just claimed, with the lock file that we hold (0: none).
+    pub fn claimed(
+        term: Term,
+        host: &Host,
+        settings: &Settings,
+        class: ShareClass,
+        locked: u64,
+        wall_ms: u64,
+    ) -> Self {
+        let slot = Slot {
+            term,
+            node: host.node.clone(),
+            nonce: host.nonce,
+            heartbeat: 1,
+            state: SlotState::Claiming,
+            locked,
+            fenced: false,
+            class,
+            heartbeat_ms: settings.heartbeat_ms,
+            fence_ms: settings.fence_ms,
+            lanes: [LaneMark::default(); 2],
+            started_wall_ms: wall_ms,
+            ended_wall_ms: 0,
+        };
+        Self {
+            slot,
+            alone: host.alone,
+            lease_end_ms: 0,
+            lock_lost_ms: None,
+            forward_from_ms: u64::MAX,
+            surveyed: false,
+            proof_due_ms: 0,
+            slot_written_ms: 0,
+        }
+    }
+
+    /// Our slot is durable and all slots were read afresh: a higher term means to give up,
+    /// and is returned.
+    pub fn announced(&mut self, now_ms: u64, survey: &Survey) -> Result<(), Term> {
+        if let Some(newest) = survey.newest.as_ref().filter(|newest| newest.term > self.slot.term) {
+            return Err(newest.term);
+        }
+        let fence_ms = u64::from(survey.fence_ms_max.max(self.slot.fence_ms));
+        self.surveyed = self.may_forward_at_once(survey.before.as_ref());
+        self.forward_from_ms = if self.surveyed {
+            now_ms
+        } else {
+            now_ms + fence_ms * 5 / 4 + u64::from(FENCE_MARGIN_MS)
+        };
+        self.slot.fenced = self.surveyed;
+        self.slot.state = SlotState::Active;
+        self.proof_due_ms = now_ms;
+        Ok(())
+    }
+
+    /// Older leases have run out and the slots were read again after that (M2).
+    pub fn surveyed(&mut self, now_ms: u64) {
+        assert!(now_ms >= self.forward_from_ms, "M2: surveyed before older leases ran out");
+        self.surveyed = true;
+        self.slot.fenced = true;
+        self.proof_due_ms = now_ms;
+    }
+
+    /// Whether the slots are to be read again now, older leases having run out.
+    pub fn wants_survey(&self, now_ms: u64) -> bool {
+        !self.surveyed && now_ms >= self.forward_from_ms
+    }
+
+    /// The next proof. `create`: segments to be made first, by lane.
+    pub fn proof(
+        &mut self,
+        now_ms: u64,
+        lanes: [LaneMark; 2],
+        create: [u32; 2],
+        may_try: bool,
+    ) -> Proof {
+        let changed = self.slot.lanes != lanes || !self.is_proven();
+        let silent = now_ms >= self.slot_written_ms + u64::from(ALONE_SLOT_MS);
+        let write_slot = !self.alone || changed || silent;
+        if write_slot {
+            self.slot.heartbeat += 1;
+        }
+        self.slot.lanes = lanes;
+        self.proof_due_ms = now_ms + u64::from(self.slot.heartbeat_ms);
+        let lock = match (self.slot.locked != 0 && self.lock_lost_ms.is_none(), may_try) {
+            (true, _) => ProofLock::Write,
+            (false, true) => ProofLock::Try,
+            (false, false) => ProofLock::Leave,
+        };
+        Proof { slot: self.slot.clone(), write_slot, lock, create }
+    }
+
+    /// A proof that began at `start_ms` succeeded (M1).
+    pub fn proven(&mut self, start_ms: u64, proof_wrote_slot: bool) {
+        self.lease_end_ms = start_ms + u64::from(self.slot.fence_ms);
+        if proof_wrote_slot {
+            self.slot_written_ms = start_ms;
+        }
+    }
+
+    /// The lock is gone. Until it is had again the slot names none, and no lease runs (M4).
+    pub fn lose_lock(&mut self, now_ms: u64) {
+        self.lock_lost_ms.get_or_insert(now_ms);
+        self.slot.locked = 0;
+        self.lease_end_ms = 0;
+        self.proof_due_ms = now_ms;
+    }
+
+    /// A try for the lock came to this, and no uplink is left that lacks its copy.
+    pub fn note_lock(&mut self, now_ms: u64, lock: LockSeen) {
+        if let LockSeen::Held { inode } = lock {
+            self.slot.locked = inode;
+            self.lock_lost_ms = None;
+            self.proof_due_ms = now_ms;
+        }
+    }
+
+    /// Since when the lock that we had is lost, in ms.
+    pub fn lock_lost_ms(&self) -> Option<u64> {
+        self.lock_lost_ms
+    }
+
+    /// Brings the next proof forward: there is something to make durable.
+    pub fn hurry(&mut self, now_ms: u64) {
+        self.proof_due_ms = self.proof_due_ms.min(now_ms);
+    }
+
+    /// When the next proof is due.
+    pub fn proof_due_ms(&self) -> u64 {
+        self.proof_due_ms
+    }
+
+    /// When older leases have run out and the slots are still to be read, else never.
+    pub fn survey_due_ms(&self) -> u64 {
+        if self.surveyed { u64::MAX } else { self.forward_from_ms }
+    }
+
+    /// The end of the lease; 0: none.
+    pub fn lease_end_ms(&self) -> u64 {
+        self.lease_end_ms
+    }
+
+    /// Whether a lease runs.
+    pub fn has_lease(&self, now_ms: u64) -> bool {
+        now_ms < self.lease_end_ms
+    }
+
+    /// Whether we may forward: fenced, durably so, and under a lease.
+    pub fn may_forward(&self, now_ms: u64) -> bool {
+        self.slot.fenced && self.has_lease(now_ms)
+    }
+
+    /// The term.
+    pub fn term(&self) -> Term {
+        self.slot.term
+    }
+
+    /// The slot as it was last ordered to be written.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The slot to announce, with the cursors that the claim begins with.
+    pub fn announcement(&mut self, cursors: [Cursor; 2]) -> Slot {
+        for (mark, cursor) in self.slot.lanes.iter_mut().zip(cursors) {
+            mark.cursor = cursor;
+        }
+        self.slot.clone()
+    }
+
+    /// The last slot of this term.
+    pub fn release(
+        &mut self,
+        reason: ReleaseReason,
+        successor: Option<super::ident::NodeName>,
+        lanes: [LaneMark; 2],
+        wall_ms: u64,
+    ) -> Slot {
+        self.slot.heartbeat += 1;
+        self.slot.lanes = lanes;
+        self.slot.state = SlotState::Released { reason, successor };
+        self.slot.ended_wall_ms = wall_ms;
+        self.slot.clone()
+    }
+
+    /// The furthest of a survey's cursors and those that our own slot began with.
+    pub fn furthest(&self, survey: &Survey) -> [Cursor; 2] {
+        Lane::ALL.map(|lane| {
+            let ours = self.slot.lanes[lane.index()].cursor;
+            let found = survey.cursors[lane.index()];
+            if found.is_past(&ours) { found } else { ours }
+        })
+    }
+
+    /// M3.
+    fn may_forward_at_once(&self, before: Option<&Slot>) -> bool {
+        if self.slot.term == 1 {
+            return true;
+        }
+        let Some(before) = before.filter(|before| before.term + 1 == self.slot.term) else {
+            return false;
+        };
+        let local = before.class == ShareClass::Local && self.slot.class == ShareClass::Local;
+        let same_lock = before.locked != 0 && before.locked == self.slot.locked;
+        before.fenced && (before.is_released() || (local && same_lock))
+    }
+
+    fn is_proven(&self) -> bool {
+        self.slot_written_ms > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ident::NodeName;
+
+    fn host(alone: bool) -> Host {
+        Host {
+            node: NodeName::parse("gw-2").expect("a name"),
+            nonce: 2,
+            advertise: heapless::String::new(),
+            version: heapless::String::new(),
+            alone,
+        }
+    }
+
+    fn claimed(term: Term, class: ShareClass, locked: u64) -> Mandate {
+        Mandate::claimed(term, &host(false), &Settings::default(), class, locked, 0)
+    }
+
+    /// A survey in which our slot is the newest, behind this one.
+    fn behind(before: Option<Slot>, ours: &Mandate, fence_ms_max: u32) -> Survey {
+        Survey {
+            newest: Some(ours.slot().clone()),
+            before,
+            fence_ms_max,
+            cursors: [Cursor::default(); 2],
+            marks: heapless::Vec::new(),
+        }
+    }
+
+    #[test]
+    fn it_forwards_at_once_only_behind_a_fenced_term_that_has_surely_ended() {
+        let released = SlotState::Released { reason: ReleaseReason::Stopped, successor: None };
+        let active = SlotState::Active;
+        let (local, nfs4) = (ShareClass::Local, ShareClass::Nfs4);
+        // (term before, its state, fenced, class, its lock; our class, our lock) → at once
+        let rows = [
+            (4, released.clone(), true, local, 7, local, 7, true),
+            (4, released.clone(), true, nfs4, 7, nfs4, 0, true),
+            (4, released.clone(), false, local, 7, local, 7, false),
+            (3, released, true, local, 7, local, 7, false),
+            (4, active.clone(), true, local, 7, local, 7, true),
+            (4, active.clone(), true, local, 7, local, 8, false),
+            (4, active.clone(), true, local, 0, local, 0, false),
+            (4, active.clone(), false, local, 7, local, 7, false),
+            (4, active.clone(), true, nfs4, 7, nfs4, 7, false),
+            (4, active.clone(), true, nfs4, 7, local, 7, false),
+            (4, SlotState::Claiming, false, local, 7, local, 7, false),
+        ];
+        for (row, (term, state, fenced, class, locked, ours, our_lock, at_once)) in
+            rows.into_iter().enumerate()
+        {
+            let mut before = claimed(term, class, locked).slot;
+            (before.state, before.fenced) = (state, fenced);
+            let mut mandate = claimed(5, ours, our_lock);
+            let survey = behind(Some(before), &mandate, 5_000);
+            assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+            assert_eq!(mandate.slot().fenced, at_once, "M3, row {row}");
+        }
+        let mut first = claimed(1, local, 7);
+        let survey = behind(None, &first, 5_000);
+        assert_eq!(first.announced(1_000, &survey), Ok(()));
+        assert!(first.slot().fenced, "nobody was before the first");
+    }
+
+    #[test]
+    fn otherwise_it_waits_for_the_largest_lease_of_any_slot() {
+        let mut mandate = claimed(5, ShareClass::Doubtful, 7);
+        let survey = behind(None, &mandate, 8_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        let due_ms = 1_000 + 10_000 + 200;
+        assert!(!mandate.wants_survey(due_ms - 1) && mandate.wants_survey(due_ms), "M2");
+        mandate.proven(due_ms - 10, true);
+        assert!(!mandate.may_forward(due_ms));
+        mandate.surveyed(due_ms);
+        assert!(mandate.may_forward(due_ms));
+    }
+
+    #[test]
+    #[should_panic(expected = "M2")]
+    fn surveying_too_early_is_a_bug() {
+        let mut mandate = claimed(5, ShareClass::Local, 7);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        mandate.surveyed(2_000);
+    }
+
+    #[test]
+    fn a_higher_slot_means_to_give_up() {
+        let mut mandate = claimed(5, ShareClass::Local, 7);
+        let mut survey = behind(None, &mandate, 5_000);
+        survey.newest = Some(claimed(6, ShareClass::Local, 0).slot);
+        assert_eq!(mandate.announced(1_000, &survey), Err(6));
+    }
+
+    #[test]
+    fn a_lease_runs_from_the_start_of_its_proof_and_ends_with_the_lock() {
+        let mut mandate = claimed(1, ShareClass::Local, 7);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(0, &survey), Ok(()));
+        mandate.proven(1_000, true);
+        assert!(mandate.has_lease(5_999) && !mandate.has_lease(6_000), "M1");
+        mandate.lose_lock(2_000);
+        assert!(!mandate.has_lease(2_000));
+        assert_eq!(mandate.slot().locked, 0, "M4");
+        let proof = mandate.proof(2_000, [LaneMark::default(); 2], [0, 0], true);
+        assert_eq!(proof.lock, ProofLock::Try);
+        mandate.note_lock(2_500, LockSeen::Held { inode: 9 });
+        assert_eq!((mandate.slot().locked, mandate.lock_lost_ms()), (9, None));
+    }
+
+    #[test]
+    fn a_node_alone_writes_its_slot_only_when_something_changed() {
+        let mut mandate =
+            Mandate::claimed(1, &host(true), &Settings::default(), ShareClass::Local, 7, 0);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        let lanes = [LaneMark::default(); 2];
+        assert!(mandate.proof(1_000, lanes, [0, 0], true).write_slot, "the first");
+        mandate.proven(1_000, true);
+        assert!(!mandate.proof(2_000, lanes, [0, 0], true).write_slot);
+        let moved = [LaneMark { newest_segment: 1, ..LaneMark::default() }; 2];
+        assert!(mandate.proof(3_000, moved, [1, 1], true).write_slot, "something to say");
+        assert!(mandate.proof(61_000, moved, [0, 0], true).write_slot, "a minute has passed");
+    }
+}

@@ -1,0 +1,531 @@
+//! The stage of mastership: proving, journalling, forwarding.
+//!
+//! What is ordered of the share next, the first that is due:
+//!
+//! 1. the slots, once older leases are over;
+//! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
+//! 3. an append;
+//! 4. the uplink's socket;
+//! 5. the next batch, if the uplink is free and the cursor durable;
+//! 6. the nodes' records;
+//! 7. the sweep of forwarded segments, and of old claims.
+
+use super::cloud::{CloudOrder, CloudOutcome, CloudRequest};
+use super::forward::{Batch, Job, Presence, Settled, range_of};
+use super::ident::Lane;
+use super::journal::Read;
+use super::notes::{Alert, Note, TermNote};
+use super::share::{
+    Fetch, Fetched, LockSeen, NodesRead, ProofVerdict, Proven, ShareError, ShareFault, ShareOrder,
+    Survey,
+};
+use super::slot::{LaneMark, ReleaseReason};
+use super::{Asked, Effect, Engine, Now, Out, Stage};
+use crate::limits::{RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
+
+/// The alert lane goes first.
+const LANES_BY_RANK: [Lane; 2] = [Lane::Alerts, Lane::Readings];
+
+impl Engine {
+    /// What a master does whether or not the share answers.
+    pub(super) fn watch_term(&mut self, now: Now, out: &mut Out<'_>) {
+        let Some(mandate) = &self.mandate else { return };
+        let (term, lease_end_ms) = (mandate.term(), mandate.lease_end_ms());
+        if lease_end_ms > 0 && now.ms >= lease_end_ms && !self.lease_over_told {
+            self.lease_over_told = true;
+            out(Effect::Note(Note::Term { term, what: TermNote::LeaseOver }));
+            self.kill_uplink(out);
+        }
+        self.watch_request(now, out);
+        if let Some(wish) = self.roster.wish(term).cloned()
+            && wish.to.as_ref() != Some(&self.host.node)
+        {
+            self.resign(now, ReleaseReason::Switchover, wish.to, true, out);
+            return;
+        }
+        self.watch_uplink(now, out);
+    }
+
+    /// A request past its deadline ends with its uplink; its outcome is unknown.
+    pub(super) fn watch_request(&mut self, now: Now, out: &mut Out<'_>) {
+        if now.ms < self.forward.deadline_ms() {
+            return;
+        }
+        let after_ms = u64::from(self.settings.timeout_ms);
+        if self.forward.failures() == 0 {
+            out(Effect::Note(Note::RequestLate { after_ms }));
+        }
+        self.forward.fail(now.ms, "no answer in time");
+        self.kill_uplink(out);
+    }
+
+    /// Starts an uplink that is needed, ends one that is not, lets one send for a thing.
+    fn watch_uplink(&mut self, now: Now, out: &mut Out<'_>) {
+        match self.forward.presence {
+            Presence::Absent => {
+                if self.wants_uplink(now) {
+                    self.start_uplink(out);
+                }
+            }
+            Presence::Ready if self.is_ready_to_send(now.ms) => {
+                let idle_ms = now.ms - self.forward.idle_since_ms();
+                let records = self.lane_due_ms() <= now.ms;
+                if records {
+                    return;
+                }
+                if let Some(what) = self.forward.thing_due(now.ms) {
+                    self.send_for_thing(now, what, out);
+                } else if idle_ms >= u64::from(UPLINK_IDLE_MS) {
+                    self.kill_uplink(out);
+                }
+            }
+            Presence::Started | Presence::Attaching | Presence::Ready | Presence::Dying => {}
+        }
+    }
+
+    fn start_uplink(&mut self, out: &mut Out<'_>) {
+        let Some(mandate) = &self.mandate else { return };
+        self.forward.presence = Presence::Started;
+        out(Effect::Lease { end_ms: mandate.lease_end_ms() });
+        out(Effect::StartUplink);
+    }
+
+    fn wants_uplink(&mut self, now: Now) -> bool {
+        if !self.may_send(now.ms) || self.lock_pending || now.ms < self.forward.wait_until_ms() {
+            return false;
+        }
+        // `next_read` first steps over terms that left nothing.
+        let records = LANES_BY_RANK.into_iter().any(|lane| {
+            self.journal.batch_due_ms(lane, &self.settings) <= now.ms
+                && self.journal.next_read(lane) != Read::Nothing
+        });
+        records || self.forward.thing_due(now.ms).is_some()
+    }
+
+    /// Whether anything may be sent at all.
+    fn may_send(&self, now_ms: u64) -> bool {
+        let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now_ms));
+        fenced && self.fenced_told && self.settings.configured
+    }
+
+    /// F1, F2: whether the next request could start now.
+    fn is_ready_to_send(&self, now_ms: u64) -> bool {
+        self.forward.presence == Presence::Ready
+            && !self.forward.is_busy()
+            && !self.cursor_ahead
+            && now_ms >= self.forward.wait_until_ms()
+            && self.may_send(now_ms)
+    }
+
+    fn lane_due_ms(&self) -> u64 {
+        let due_ms = |lane| self.journal.batch_due_ms(lane, &self.settings);
+        due_ms(Lane::Readings).min(due_ms(Lane::Alerts))
+    }
+
+    fn send_for_thing(&mut self, now: Now, what: CloudRequest, out: &mut Out<'_>) {
+        let job = match what {
+            CloudRequest::Register { thing } => Job::Register(thing),
+            CloudRequest::Alive { thing } => Job::Alive(thing),
+            CloudRequest::Batch { .. } => return,
+        };
+        let Some(mandate) = &self.mandate else { return };
+        let term = mandate.term();
+        let request = self.forward.next_request();
+        self.forward.begin_job(now.ms, job, &self.settings);
+        out(Effect::Cloud(CloudOrder { request, term, what }));
+    }
+
+    pub(super) fn order_master(&mut self, now: Now, out: &mut Out<'_>) {
+        let Some(mandate) = &self.mandate else { return };
+        if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
+            self.ask(now, Asked::Survey, ShareOrder::Survey, out);
+        } else if self.proof_due_ms() <= now.ms {
+            self.order_proof(now, out);
+        } else if self.order_append(now, false, out) {
+        } else if self.forward.presence == Presence::Started {
+            self.forward.presence = Presence::Attaching;
+            self.ask(now, Asked::Attach, ShareOrder::Attach, out);
+        } else if self.is_ready_to_send(now.ms) && self.order_fetch(now, out) {
+        } else if self.reload {
+            self.reload = false;
+            self.ask(now, Asked::Load, ShareOrder::Load, out);
+        } else if now.ms >= self.nodes_due_ms {
+            self.order_nodes(now, NodesRead::Known, out);
+        } else {
+            self.order_sweep(now, out);
+        }
+    }
+
+    /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
+    /// later while a lost lock's uplink lives, or after a failure.
+    fn proof_due_ms(&self) -> u64 {
+        let Some(mandate) = &self.mandate else { return u64::MAX };
+        if mandate.lock_lost_ms().is_some() && self.forward.presence != Presence::Absent {
+            return u64::MAX;
+        }
+        let hurried = self.cursor_ahead || self.journal.wants_segment();
+        let due_ms = if hurried { self.append_not_before_ms } else { u64::MAX };
+        due_ms.min(mandate.proof_due_ms()).max(self.proof_not_before_ms)
+    }
+
+    pub(super) fn order_proof(&mut self, now: Now, out: &mut Out<'_>) {
+        let create = self.journal.create();
+        let marks = self.journal.marks(create);
+        let may_try = !self.sight.is_lock_distrusted();
+        let Some(mandate) = &mut self.mandate else { return };
+        let proof = mandate.proof(now.ms, marks, create, may_try);
+        let asked = Asked::Prove { create, marks, wrote_slot: proof.write_slot };
+        self.ask(now, asked, ShareOrder::Prove(proof), out);
+    }
+
+    pub(super) fn proof_answered(
+        &mut self,
+        now: Now,
+        start_ms: u64,
+        (create, marks, wrote_slot): ([u32; 2], &[LaneMark; 2], bool),
+        proven: &Proven,
+        out: &mut Out<'_>,
+    ) {
+        let Some(mandate) = &mut self.mandate else { return };
+        let term = mandate.term();
+        match proven.verdict {
+            ProofVerdict::Superseded { by } => {
+                out(Effect::Note(Note::Term { term, what: TermNote::Superseded { by } }));
+                self.sight.note_taken(by);
+                self.resign(now, ReleaseReason::Lost, None, false, out);
+            }
+            ProofVerdict::Replaced => {
+                out(Effect::Note(Note::Term { term, what: TermNote::FileReplaced }));
+                self.resign(now, ReleaseReason::Lost, None, false, out);
+            }
+            ProofVerdict::LockLost => {
+                out(Effect::Note(Note::Term { term, what: TermNote::LockLost }));
+                mandate.lose_lock(now.ms);
+                self.kill_uplink(out);
+            }
+            ProofVerdict::Proven => {
+                if wrote_slot {
+                    self.journal.named(marks, create);
+                    self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
+                }
+                self.proven(now, start_ms, wrote_slot, proven.lock, out);
+            }
+        }
+    }
+
+    /// Everything was ours and durable: the lease runs on, unless the lock is still lost.
+    fn proven(
+        &mut self,
+        now: Now,
+        start_ms: u64,
+        wrote_slot: bool,
+        lock: LockSeen,
+        out: &mut Out<'_>,
+    ) {
+        self.fault = None;
+        self.take_lock(now, lock, out);
+        let Some(mandate) = &mut self.mandate else { return };
+        if let Some(lost_ms) = mandate.lock_lost_ms() {
+            if now.ms >= lost_ms + u64::from(self.settings.heartbeat_ms) {
+                self.resign(now, ReleaseReason::Lost, None, false, out);
+            }
+            return;
+        }
+        mandate.proven(start_ms, wrote_slot);
+        self.lease_over_told = false;
+        self.sight.note_slot(now.ms, mandate.slot());
+        let (term, end_ms) = (mandate.term(), mandate.lease_end_ms());
+        if mandate.slot().fenced && !self.fenced_told {
+            self.fenced_told = true;
+            self.resign_wait_ms = RESIGN_WAIT_MS_MIN;
+            self.forward.began(now.ms);
+            out(Effect::Note(Note::Term {
+                term,
+                what: TermNote::Fenced { waited_ms: now.ms - self.claimed_ms },
+            }));
+        }
+        if self.forward.presence != Presence::Dying {
+            out(Effect::Lease { end_ms });
+        }
+        self.acknowledge(now, out);
+    }
+
+    /// A try for the lock succeeded: the slot says so once no uplink lacks its copy.
+    fn take_lock(&mut self, now: Now, lock: LockSeen, out: &mut Out<'_>) {
+        let Some(mandate) = &mut self.mandate else { return };
+        let LockSeen::Held { .. } = lock else { return };
+        if mandate.slot().locked != 0 && mandate.lock_lost_ms().is_none() {
+            return;
+        }
+        if self.forward.presence == Presence::Absent {
+            self.lock_pending = false;
+            mandate.note_lock(now.ms, lock);
+            out(Effect::Note(Note::Term { term: mandate.term(), what: TermNote::LockRegained }));
+        } else {
+            self.lock_pending = true;
+            self.kill_uplink(out);
+        }
+    }
+
+    /// B2: what was synced may be acknowledged under a lease.
+    fn acknowledge(&mut self, now: Now, out: &mut Out<'_>) {
+        if !self.mandate.as_ref().is_some_and(|mandate| mandate.has_lease(now.ms)) {
+            return;
+        }
+        for lane in Lane::ALL {
+            if let Some(through_seq) = self.journal.acknowledge(lane) {
+                out(Effect::Durable { lane, through_seq });
+            }
+        }
+    }
+
+    pub(super) fn order_append(&mut self, now: Now, at_once: bool, out: &mut Out<'_>) -> bool {
+        if now.ms < self.append_not_before_ms {
+            return false;
+        }
+        let Some(append) = self.journal.append(now.ms, self.settings.sync_ms, at_once) else {
+            return false;
+        };
+        self.ask(now, Asked::Append { lane: append.lane }, ShareOrder::Append(append), out);
+        true
+    }
+
+    pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
+        self.journal.appended(now.ms, lane);
+        self.acknowledge(now, out);
+    }
+
+    fn order_fetch(&mut self, now: Now, out: &mut Out<'_>) -> bool {
+        for lane in LANES_BY_RANK {
+            if self.journal.batch_due_ms(lane, &self.settings) > now.ms {
+                continue;
+            }
+            match self.journal.next_read(lane) {
+                Read::Nothing => {}
+                Read::List { term } => {
+                    let order = ShareOrder::Newest { lane, term };
+                    self.ask(now, Asked::Newest { lane, term }, order, out);
+                    return true;
+                }
+                Read::Fetch { from, end } => {
+                    let request = self.forward.next_request();
+                    // An alert is a request of its own (DATONIS.md).
+                    let records_max = match lane {
+                        Lane::Alerts => 1,
+                        Lane::Readings => self.settings.batch_records_max,
+                    };
+                    let bytes_max = self.settings.batch_bytes_max;
+                    let fetch = Fetch { request, lane, from, end, records_max, bytes_max };
+                    self.ask(now, Asked::Fetch { lane }, ShareOrder::Fetch(fetch), out);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        now: Now,
+        start_ms: u64,
+        lane: Lane,
+        seen: &Fetched,
+        out: &mut Out<'_>,
+    ) {
+        if seen.damaged > 0 {
+            let (stretches, bytes) = (seen.damaged, seen.damaged_bytes);
+            out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes }));
+            out(Effect::Alert(Alert::GroupDamaged { stretches, bytes }));
+        }
+        let from = self.journal.status(lane).cursor;
+        if seen.count == 0 {
+            let moved = self.journal.nothing_fetched(now.ms, lane, seen);
+            if !moved && !self.segment_missing_told {
+                self.segment_missing_told = true;
+                let (term, segment) = (from.term, from.segment);
+                out(Effect::Note(Note::SegmentMissing { lane, term, segment }));
+            }
+            return;
+        }
+        // The uplink may have died, or the lease run out, meanwhile: then it is read again.
+        let ours = seen.request == self.forward.request();
+        if self.stage != Stage::Master || !ours || !self.is_ready_to_send(now.ms) {
+            return;
+        }
+        let Some(mandate) = &self.mandate else { return };
+        let batch = Batch { lane, fetched_ms: start_ms, fetched: *seen };
+        let what = CloudRequest::Batch { range: range_of(&batch, from.term) };
+        let order = CloudOrder { request: seen.request, term: mandate.term(), what };
+        self.forward.begin_job(now.ms, Job::Batch(batch), &self.settings);
+        out(Effect::Cloud(order));
+    }
+
+    pub(super) fn settle(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
+        let failures = self.forward.failures();
+        match self.forward.settle(now.ms, outcome, &self.settings) {
+            None => return,
+            Some(Settled::Again) => {
+                if failures == 0 {
+                    let (status, reason) = (outcome.status, outcome.reason.clone());
+                    out(Effect::Note(Note::CloudFailing { status, reason }));
+                }
+                return;
+            }
+            Some(Settled::Thing) => {}
+            Some(Settled::Delivered(batch)) => {
+                self.journal.done(batch.fetched_ms, batch.lane, &batch.fetched);
+                self.cursor_ahead = true;
+            }
+        }
+        if failures > 0 {
+            out(Effect::Note(Note::CloudBack { after_requests: failures }));
+        }
+    }
+
+    fn order_sweep(&mut self, now: Now, out: &mut Out<'_>) {
+        let Some(mandate) = &self.mandate else { return };
+        if !mandate.may_forward(now.ms) {
+            return;
+        }
+        if let Some((lane, before)) = self.journal.sweep() {
+            self.ask(now, Asked::Sweep { lane, before }, ShareOrder::Sweep { lane, before }, out);
+        } else if !self.tidied {
+            self.tidied = true;
+            let keep_from = mandate.term().saturating_sub(SLOTS);
+            self.ask(now, Asked::Tidy, ShareOrder::Tidy { keep_from }, out);
+        }
+    }
+
+    pub(super) fn surveyed(&mut self, now: Now, survey: &Survey, out: &mut Out<'_>) {
+        let Some(mandate) = &mut self.mandate else { return };
+        let term = mandate.term();
+        if let Some(newest) = survey.newest.as_ref().filter(|newest| newest.term > term) {
+            out(Effect::Note(Note::Term { term, what: TermNote::Superseded { by: newest.term } }));
+            self.sight.note_taken(newest.term);
+            self.resign(now, ReleaseReason::Lost, None, false, out);
+            return;
+        }
+        mandate.surveyed(now.ms);
+        let cursors = mandate.furthest(survey);
+        self.journal.take_over(cursors, &survey.marks);
+    }
+
+    pub(super) fn master_failed(
+        &mut self,
+        now: Now,
+        asked: Asked,
+        error: &ShareError,
+        out: &mut Out<'_>,
+    ) {
+        let later_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+        match asked {
+            Asked::Append { lane } => {
+                self.journal.append_failed(lane);
+                self.append_not_before_ms = later_ms;
+            }
+            Asked::Fetch { lane } | Asked::Newest { lane, .. } => {
+                self.journal.look_later(lane, later_ms);
+            }
+            Asked::Sweep { lane, before } => self.journal.swept(lane, before),
+            Asked::Attach => self.kill_uplink(out),
+            Asked::Prove { .. } | Asked::Survey => {
+                self.proof_not_before_ms = later_ms;
+                let leased = self.mandate.as_ref().is_some_and(|own| own.has_lease(now.ms));
+                let no_space = error.fault == ShareFault::NoSpace;
+                if self.stage == Stage::Master && !leased && !no_space {
+                    self.resign(now, ReleaseReason::Unable, None, false, out);
+                }
+            }
+            Asked::Open
+            | Asked::Load
+            | Asked::Poll
+            | Asked::Claim { .. }
+            | Asked::Announce
+            | Asked::Nodes
+            | Asked::Tidy
+            | Asked::Release => {}
+        }
+    }
+
+    pub(super) fn uplink_ready(&mut self, now: Now, locked: bool, out: &mut Out<'_>) {
+        if self.forward.presence != Presence::Attaching {
+            return;
+        }
+        self.forward.ready(now.ms);
+        // F3.
+        let needed = self.mandate.as_ref().is_some_and(|mandate| mandate.slot().locked != 0);
+        if needed && !locked {
+            self.kill_uplink(out);
+        }
+    }
+
+    pub(super) fn lose_uplink(&mut self, now: Now, out: &mut Out<'_>) {
+        if self.forward.presence != Presence::Dying {
+            out(Effect::Note(Note::UplinkGone));
+            self.forward.fail(now.ms, "the uplink process ended");
+        }
+        self.forward.presence = Presence::Absent;
+        if self.lock_pending
+            && let Some(mandate) = &mut self.mandate
+        {
+            mandate.hurry(now.ms);
+        }
+    }
+
+    /// An uplink that knows an old configuration makes room for another.
+    pub(super) fn retire_uplink(&mut self, out: &mut Out<'_>) {
+        if self.forward.presence != Presence::Absent {
+            self.kill_uplink(out);
+        }
+    }
+
+    pub(super) fn judge_redundancy(&mut self, now: Now, out: &mut Out<'_>) {
+        if self.host.alone || now.ms < self.redundancy_due_ms || !self.roster.is_settled() {
+            return;
+        }
+        let lost = self.roster.live() == 0;
+        if lost == self.redundancy_lost {
+            return;
+        }
+        self.redundancy_lost = lost;
+        if lost {
+            out(Effect::Note(Note::RedundancyLost));
+            out(Effect::Alert(Alert::RedundancyLost));
+        } else {
+            out(Effect::Note(Note::RedundancyRestored));
+            out(Effect::Alert(Alert::RedundancyRestored));
+        }
+    }
+
+    pub(super) fn master_due_ms(&self, now_ms: u64, idle: bool) -> u64 {
+        let Some(mandate) = &self.mandate else { return u64::MAX };
+        let mut due_ms = self.forward.deadline_ms();
+        if mandate.lease_end_ms() > 0 && !self.lease_over_told {
+            due_ms = due_ms.min(mandate.lease_end_ms());
+        }
+        let sends = self.forward.presence == Presence::Absent && !self.lock_pending
+            || self.is_ready_to_send(now_ms.max(self.forward.wait_until_ms()));
+        if sends && self.may_send(now_ms) {
+            let wanted_ms = self.lane_due_ms().min(self.forward.thing_due_ms());
+            due_ms = due_ms.min(wanted_ms.max(self.forward.wait_until_ms()));
+        }
+        if self.forward.presence == Presence::Ready && !self.forward.is_busy() {
+            due_ms = due_ms.min(self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS));
+        }
+        if idle {
+            due_ms = due_ms
+                .min(self.proof_due_ms())
+                .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
+                .min(self.append_due_ms())
+                .min(self.nodes_due_ms);
+        }
+        due_ms
+    }
+
+    pub(super) fn append_due_ms(&self) -> u64 {
+        if self.journal.wants_segment() {
+            return u64::MAX;
+        }
+        self.journal.append_due_ms(self.settings.sync_ms).max(self.append_not_before_ms)
+    }
+}

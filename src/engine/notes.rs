@@ -1,0 +1,262 @@
+//! What the engine has to say: lines for the log, and alerts for the site.
+//!
+//! A note is said when something begins or ends, never each time round.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::cloud::Reason;
+use super::election::Ground;
+use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
+use super::share::ShareError;
+use super::slot::ReleaseReason;
+
+/// How much a note matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Level {
+    /// For information.
+    Info,
+    /// Something is not as it should be.
+    Warning,
+    /// Something does not work.
+    Error,
+    /// Data are at risk.
+    Critical,
+}
+
+impl Level {
+    /// `alert_type` of the Datonis API (DATONIS.md): 0 info to 3 critical.
+    pub const fn alert_type(self) -> u8 {
+        match self {
+            Self::Info => 0,
+            Self::Warning => 1,
+            Self::Error => 2,
+            Self::Critical => 3,
+        }
+    }
+}
+
+/// A line for the log.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "the text of each stands in `Display`")]
+#[allow(clippy::large_enum_variant, reason = "no heap in the engine")]
+pub enum Note {
+    Opened { site: SiteId, class: ShareClass },
+    ShareFailed(ShareError),
+    ShareBack { after_ms: u64 },
+    ShareStalled { for_ms: u64 },
+    KeeperGone,
+    Term { term: Term, what: TermNote },
+    LockDoesNotExclude { master: NodeName, term: Term },
+    CloudFailing { status: u16, reason: Reason },
+    CloudBack { after_requests: u32 },
+    RequestLate { after_ms: u64 },
+    UplinkGone,
+    SegmentMissing { lane: Lane, term: Term, segment: u32 },
+    GroupDamaged { lane: Lane, stretches: u32, bytes: u32 },
+    RedundancyLost,
+    RedundancyRestored,
+    NodeLost { node: NodeName, silent_ms: u64, stopped: bool },
+    NodeReturned { node: NodeName },
+}
+
+/// What happened to a term of our own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the text of each stands in `Display`")]
+pub enum TermNote {
+    NumberTaken,
+    GaveUp { to: Term },
+    Master { ground: Ground, locked: bool },
+    Fenced { waited_ms: u64 },
+    WaitingForOlderLeases { for_ms: u64 },
+    LeaseOver,
+    Superseded { by: Term },
+    FileReplaced,
+    LockLost,
+    LockRegained,
+    Resigning { reason: ReleaseReason },
+    Released,
+}
+
+impl TermNote {
+    const fn level(self) -> Level {
+        match self {
+            Self::NumberTaken
+            | Self::GaveUp { .. }
+            | Self::Master { .. }
+            | Self::Fenced { .. }
+            | Self::WaitingForOlderLeases { .. }
+            | Self::LockRegained
+            | Self::Resigning { .. }
+            | Self::Released => Level::Info,
+            Self::LeaseOver | Self::Superseded { .. } | Self::LockLost => Level::Warning,
+            Self::FileReplaced => Level::Critical,
+        }
+    }
+}
+
+impl Note {
+    /// How much it matters.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Term { what, .. } => what.level(),
+            Self::Opened { .. }
+            | Self::ShareBack { .. }
+            | Self::CloudBack { .. }
+            | Self::RedundancyRestored
+            | Self::NodeReturned { .. } => Level::Info,
+            Self::KeeperGone
+            | Self::RequestLate { .. }
+            | Self::UplinkGone
+            | Self::SegmentMissing { .. }
+            | Self::RedundancyLost
+            | Self::NodeLost { .. } => Level::Warning,
+            Self::ShareFailed(_)
+            | Self::ShareStalled { .. }
+            | Self::CloudFailing { .. }
+            | Self::GroupDamaged { .. } => Level::Error,
+            Self::LockDoesNotExclude { .. } => Level::Critical,
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { site, class } => {
+                write!(out, "share: opened site {site}, class {}", class.name())
+            }
+            Self::ShareFailed(error) => write!(out, "share: {error}"),
+            Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
+            Self::ShareStalled { for_ms } => write!(out, "share: no answer for {for_ms} ms"),
+            Self::KeeperGone => write!(out, "keeper: gone; starting another"),
+            Self::LockDoesNotExclude { master, term } => write!(
+                out,
+                "election: the lock was granted while {master}, master of term {term}, lives: \
+                 locks on this share do not exclude; going by silence until SIGHUP or a remount"
+            ),
+            Self::CloudFailing { status: 0, reason } => write!(out, "cloud: {reason}"),
+            Self::CloudFailing { status, reason } => {
+                write!(out, "cloud: answered {status}: {reason}")
+            }
+            Self::CloudBack { after_requests } => {
+                write!(out, "cloud: accepts again after {after_requests} failed requests")
+            }
+            Self::RequestLate { after_ms } => {
+                write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
+            }
+            Self::UplinkGone => write!(out, "uplink: gone; starting another when it is needed"),
+            Self::SegmentMissing { lane, term, segment } => write!(
+                out,
+                "journal: {} segment {term:08}-{segment:06} is named and not there; waiting for it",
+                lane.name()
+            ),
+            Self::GroupDamaged { lane, stretches, bytes } => write!(
+                out,
+                "journal: {bytes} damaged bytes in {stretches} places of the {} set aside in declined/",
+                lane.name()
+            ),
+            Self::RedundancyLost => write!(out, "site: no live standby"),
+            Self::RedundancyRestored => write!(out, "site: a standby is live again"),
+            Self::NodeLost { node, stopped: true, .. } => write!(out, "site: {node} was stopped"),
+            Self::NodeLost { node, silent_ms, .. } => {
+                write!(out, "site: {node} has been silent for {silent_ms} ms")
+            }
+            Self::NodeReturned { node } => write!(out, "site: {node} is back"),
+            Self::Term { term, what } => write!(out, "term {term}: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for TermNote {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NumberTaken => write!(out, "taken by another; polling on"),
+            Self::GaveUp { to } => write!(out, "given up, {to} is newer"),
+            Self::Master { ground, locked } => {
+                let lock = if *locked { "under the lock" } else { "without the lock" };
+                write!(out, "master {lock} ({})", ground.name())
+            }
+            Self::Fenced { waited_ms } => write!(out, "forwards, {waited_ms} ms after the claim"),
+            Self::WaitingForOlderLeases { for_ms } => {
+                write!(out, "collects; forwards in {for_ms} ms, when older leases are over")
+            }
+            Self::LeaseOver => write!(out, "no proof within the lease; not forwarding until one"),
+            Self::Superseded { by } => write!(out, "superseded by term {by}"),
+            Self::FileReplaced => {
+                write!(out, "edge.lock or edge.terms was deleted or replaced; resigning")
+            }
+            Self::LockLost => write!(out, "the lock is lost; trying for it"),
+            Self::LockRegained => write!(out, "holds the lock"),
+            Self::Resigning { reason } => write!(out, "resigning ({})", reason.name()),
+            Self::Released => write!(out, "released; standing by"),
+        }
+    }
+}
+
+/// An HA alert, for people at the other end of the cloud (DESIGN section 10).
+#[derive(Clone, PartialEq, Debug)]
+pub enum Alert {
+    /// Another node is master.
+    MasterChanged {
+        /// Who was; `None`: not known.
+        from: Option<NodeName>,
+        /// Why it is no longer.
+        ground: Ground,
+        /// How long nobody was master, as far as we could see, in ms.
+        gap_ms: u64,
+    },
+    /// No live standby.
+    RedundancyLost,
+    /// A standby is live again.
+    RedundancyRestored,
+    /// A standby is gone.
+    NodeLost {
+        /// Which.
+        node: NodeName,
+        /// For how long, in ms.
+        silent_ms: u64,
+        /// Whether it said that it stopped.
+        stopped: bool,
+    },
+    /// It is back.
+    NodeReturned {
+        /// Which.
+        node: NodeName,
+    },
+    /// A damaged stretch of the journal was set aside.
+    GroupDamaged {
+        /// How many stretches.
+        stretches: u32,
+        /// Their bytes.
+        bytes: u32,
+    },
+}
+
+impl Alert {
+    /// Its condition's name.
+    pub const fn condition(&self) -> &'static str {
+        match self {
+            Self::MasterChanged { .. } => "master-changed",
+            Self::RedundancyLost => "redundancy-lost",
+            Self::RedundancyRestored => "redundancy-restored",
+            Self::NodeLost { .. } => "node-lost",
+            Self::NodeReturned { .. } => "node-returned",
+            Self::GroupDamaged { .. } => "group-damaged",
+        }
+    }
+
+    /// Its level.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
+            | Self::RedundancyRestored
+            | Self::NodeReturned { .. } => Level::Info,
+            Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
+                Level::Warning
+            }
+            Self::GroupDamaged { .. } => Level::Error,
+        }
+    }
+}

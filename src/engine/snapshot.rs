@@ -1,0 +1,110 @@
+//! The engine's status: a copy, taken when somebody asks.
+
+use core::fmt::Write as _;
+
+use heapless::{String, Vec};
+
+use super::forward::Presence;
+use super::ident::{Lane, NodeName};
+use super::slot::SlotState;
+use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
+use super::{Engine, Stage};
+use crate::limits::NODES_MAX;
+
+impl Engine {
+    /// The site at a glance, as this node sees it.
+    pub fn status(&self, now_ms: u64) -> Status {
+        let mandate = self.mandate.as_ref();
+        let mut site_id = String::new();
+        if let Some(site) = self.site {
+            // 32 digits fit.
+            let _ = write!(site_id, "{site}");
+        }
+        Status {
+            node: self.host.node.clone(),
+            version: self.host.version.clone(),
+            site_id,
+            role: self.role(),
+            term: mandate.map_or(0, super::Mandate::term),
+            fenced: mandate.is_some_and(|mandate| mandate.slot().fenced) && self.fenced_told,
+            lease_ms: mandate.map_or(0, |own| own.lease_end_ms().saturating_sub(now_ms)),
+            share: self.share_status(now_ms),
+            master: self.master_status(now_ms),
+            nodes: self.node_statuses(),
+            journal: Lane::ALL.map(|lane| self.journal.status(lane)),
+            cloud: self.forward.status(now_ms, self.stage == Stage::Master),
+            conditions: self.conditions(),
+        }
+    }
+
+    /// The newest term's master by name, and where its console can be reached, for redirects.
+    pub fn master(&self) -> Option<(&NodeName, &str)> {
+        let slot = self.sight.newest().filter(|slot| !slot.is_released())?;
+        Some((&slot.node, self.roster.advertised(&slot.node)))
+    }
+
+    fn share_status(&self, now_ms: u64) -> ShareStatus {
+        let open = !matches!(self.stage, Stage::Closed);
+        let held = match &self.mandate {
+            Some(mandate) => mandate.slot().locked != 0,
+            None => self.sight.locked() != 0,
+        };
+        let stalled = self.keeper.asked.filter(|_| self.keeper.stalled);
+        ShareStatus {
+            open,
+            class: open.then_some(self.class),
+            locked: held,
+            stalled_ms: stalled.map_or(0, |(_, start_ms)| now_ms - start_ms),
+            fault: self.fault.as_ref().map_or_else(String::new, |error| error.text.clone()),
+        }
+    }
+
+    fn master_status(&self, now_ms: u64) -> Option<MasterStatus> {
+        let slot = self.sight.newest()?;
+        let own = self.mandate.as_ref().filter(|mandate| mandate.term() == slot.term);
+        let silent_ms = own.map_or(self.sight.silent_ms(), |_| self.sight.seen_ago_ms(now_ms));
+        let advertise = if slot.node == self.host.node {
+            self.host.advertise.as_str()
+        } else {
+            self.roster.advertised(&slot.node)
+        };
+        Some(MasterStatus {
+            node: slot.node.clone(),
+            term: slot.term,
+            state: match slot.state {
+                SlotState::Claiming => "claiming",
+                SlotState::Active => "active",
+                SlotState::Released { .. } => "released",
+            },
+            silent_ms,
+            fenced: slot.fenced,
+            started_wall_ms: slot.started_wall_ms,
+            advertise: String::try_from(advertise).unwrap_or_default(),
+        })
+    }
+
+    fn node_statuses(&self) -> Vec<NodeStatus, NODES_MAX> {
+        let ours = NodeStatus {
+            node: self.host.node.clone(),
+            role: self.role(),
+            live: true,
+            silent_ms: 0,
+            version: self.host.version.clone(),
+            advertise: self.host.advertise.clone(),
+        };
+        core::iter::once(ours).chain(self.roster.status()).take(NODES_MAX).collect()
+    }
+
+    fn conditions(&self) -> Vec<&'static str, 16> {
+        let holds = [
+            ("share-missing", self.stage == Stage::Closed && self.fault.is_some()),
+            ("share-stalled", self.keeper.stalled),
+            ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
+            ("locks-do-not-exclude", self.sight.is_lock_distrusted()),
+            ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
+            ("cloud-unreachable", self.forward.failures() > 0 && self.stage == Stage::Master),
+            ("uplink-not-reaped", self.forward.presence == Presence::Dying),
+        ];
+        holds.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
+    }
+}

@@ -1,0 +1,298 @@
+//! The stages before mastership: opening the share, standing by, claiming.
+
+use super::cloud::CloudOutcome;
+use super::election::{Decision, Ground};
+use super::forward::Presence;
+use super::ident::{Cursor, NodeName, Role, ShareClass, SiteId, Term};
+use super::mandate::Mandate;
+use super::notes::{Alert, Note, TermNote};
+use super::share::{
+    FaultClass, LockWish, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll, Polled, ShareError,
+    ShareOrder, Survey,
+};
+use super::{Asked, Effect, Engine, Now, Out, Stage};
+use crate::limits::{
+    NODE_LIST_EVERY_MS, NODE_RECORD_EVERY_MS, NODE_SILENT_MS, RESIGN_WAIT_MS_MIN, SURVEY_EVERY_MS,
+};
+
+impl Engine {
+    pub(super) fn order_open(&mut self, now: Now, out: &mut Out<'_>) {
+        if now.ms >= self.poll_due_ms && self.stopping_since_ms.is_none() {
+            self.ask(now, Asked::Open, ShareOrder::Open, out);
+        }
+    }
+
+    pub(super) fn opened(&mut self, site: SiteId, class: ShareClass, out: &mut Out<'_>) {
+        if self.site.is_some_and(|known| known != site) {
+            // Another site altogether: nothing that we saw before holds.
+            self.sight = super::election::Sight::default();
+        }
+        self.sight.break_off();
+        self.sight.trust_lock();
+        self.site = Some(site);
+        self.class = class;
+        self.fault = None;
+        self.all_due_ms = 0;
+        self.list_due_ms = 0;
+        self.stage = Stage::Loading;
+        out(Effect::Note(Note::Opened { site, class }));
+    }
+
+    pub(super) fn open_failed(&mut self, now: Now) {
+        self.poll_due_ms = now.ms + u64::from(RESIGN_WAIT_MS_MIN);
+    }
+
+    /// A standby's next order: what is late first, then the poll, then the records.
+    pub(super) fn order_standby(&mut self, now: Now, out: &mut Out<'_>) {
+        if self.stopping_since_ms.is_some() {
+            if !self.record_left {
+                self.order_nodes(now, NodesRead::Nothing, out);
+            }
+            return;
+        }
+        if self.reload {
+            self.reload = false;
+            self.ask(now, Asked::Load, ShareOrder::Load, out);
+        } else if now.ms >= self.poll_due_ms {
+            self.order_poll(now, out);
+        } else if now.ms >= self.record_due_ms {
+            self.order_nodes(now, NodesRead::Listed, out);
+        }
+    }
+
+    pub(super) fn standby_due_ms(&self) -> u64 {
+        if self.reload { 0 } else { self.poll_due_ms.min(self.record_due_ms) }
+    }
+
+    fn order_poll(&mut self, now: Now, out: &mut Out<'_>) {
+        self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
+        let all = now.ms >= self.all_due_ms;
+        if all {
+            self.all_due_ms = now.ms + u64::from(SURVEY_EVERY_MS);
+        }
+        let lock = if self.forward.presence == Presence::Absent {
+            self.sight.lock_wish(now.ms, &self.host.node, &self.settings)
+        } else {
+            LockWish::Leave
+        };
+        let poll = Poll { lock, all, newest: self.sight.newest_term() };
+        self.ask(now, Asked::Poll, ShareOrder::Poll(poll), out);
+    }
+
+    pub(super) fn polled(&mut self, now: Now, polled: &Polled, out: &mut Out<'_>) {
+        self.fault = None;
+        self.sight.observe(now.ms, polled, &self.settings);
+        if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
+            self.wish = None;
+        }
+        let decision =
+            self.sight.decide(now.ms, &self.host.node, self.class, self.host.alone, &self.settings);
+        match decision {
+            Decision::Wait => {}
+            Decision::LockDoesNotExclude => self.distrust(out),
+            Decision::Claim(ground) => self.claim(now, ground, out),
+        }
+    }
+
+    fn distrust(&mut self, out: &mut Out<'_>) {
+        self.sight.distrust_lock();
+        if let Some(slot) = self.sight.newest() {
+            let (master, term) = (slot.node.clone(), slot.term);
+            out(Effect::Note(Note::LockDoesNotExclude { master, term }));
+        }
+    }
+
+    fn claim(&mut self, now: Now, ground: Ground, out: &mut Out<'_>) {
+        // N2, and a node that is about to stop claims nothing.
+        if self.forward.presence != Presence::Absent || self.stopping_since_ms.is_some() {
+            return;
+        }
+        let term = self.sight.next_term();
+        self.ground = ground;
+        self.claimed_ms = now.ms;
+        self.stage = Stage::Claiming;
+        self.ask(now, Asked::Claim { term }, ShareOrder::Claim { term }, out);
+    }
+
+    pub(super) fn claim_answered(
+        &mut self,
+        now: Now,
+        term: Term,
+        created: bool,
+        out: &mut Out<'_>,
+    ) {
+        self.sight.note_taken(term);
+        if !created {
+            out(Effect::Note(Note::Term { term, what: TermNote::NumberTaken }));
+            self.stage = Stage::Standby;
+            return;
+        }
+        let seized = self.ground == Ground::Seized;
+        let locked = if seized { 0 } else { self.sight.locked() };
+        let (host, settings) = (&self.host, &self.settings);
+        let mut mandate = Mandate::claimed(term, host, settings, self.class, locked, now.wall_ms);
+        let known = self.sight.newest().map(|slot| slot.lanes.map(|lane| lane.cursor));
+        let slot = mandate.announcement(known.unwrap_or([Cursor::default(); 2]));
+        self.mandate = Some(mandate);
+        self.ask(now, Asked::Announce, ShareOrder::Announce(slot), out);
+    }
+
+    pub(super) fn announced(&mut self, now: Now, survey: &Survey, out: &mut Out<'_>) {
+        let Some(mut mandate) = self.mandate.take() else { return };
+        let term = mandate.term();
+        if let Err(higher) = mandate.announced(now.ms, survey) {
+            out(Effect::Note(Note::Term { term, what: TermNote::GaveUp { to: higher } }));
+            self.sight.note_taken(higher);
+            self.stage = Stage::Standby;
+            return;
+        }
+        let from = self.sight.newest().map(|slot| slot.node.clone());
+        let gap_ms = self.sight.silent_ms();
+        let cursors = mandate.furthest(survey);
+        self.journal.begin(term, cursors);
+        if mandate.slot().fenced {
+            self.journal.take_over(cursors, &survey.marks);
+        } else {
+            let for_ms = mandate.survey_due_ms() - now.ms;
+            out(Effect::Note(Note::Term {
+                term,
+                what: TermNote::WaitingForOlderLeases { for_ms },
+            }));
+        }
+        self.begin_term(now, mandate, out);
+        if self.ground != Ground::First {
+            out(Effect::Alert(Alert::MasterChanged { from, ground: self.ground, gap_ms }));
+        }
+    }
+
+    /// We are master, by an announced slot. Everything of an earlier term of ours is forgotten.
+    fn begin_term(&mut self, now: Now, mandate: Mandate, out: &mut Out<'_>) {
+        let (term, ground, locked) = (mandate.term(), self.ground, mandate.slot().locked != 0);
+        self.sight.note_slot(now.ms, mandate.slot());
+        self.mandate = Some(mandate);
+        self.stage = Stage::Master;
+        self.ending = None;
+        self.cursor_ahead = false;
+        self.lock_pending = false;
+        self.fenced_told = false;
+        self.tidied = false;
+        self.lease_over_told = false;
+        self.segment_missing_told = false;
+        self.redundancy_lost = false;
+        self.redundancy_due_ms = now.ms + u64::from(NODE_SILENT_MS);
+        self.proof_not_before_ms = 0;
+        self.append_not_before_ms = 0;
+        self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+        self.wish = None;
+        self.forward.begin(now.ms);
+        self.forward.take_things(&self.settings);
+        out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
+        out(Effect::Collect { term });
+    }
+
+    pub(super) fn standby_failed(
+        &mut self,
+        now: Now,
+        asked: Asked,
+        error: &ShareError,
+        out: &mut Out<'_>,
+    ) {
+        let poll_ms = u64::from(self.settings.poll_ms);
+        if matches!(asked, Asked::Load) && self.stage != Stage::Loading {
+            // The configuration in force stays.
+            return;
+        }
+        if matches!(asked, Asked::Claim { .. } | Asked::Announce) {
+            self.drop_term(now, out);
+            self.stage = Stage::Standby;
+        }
+        self.poll_due_ms = now.ms + poll_ms;
+        if error.fault.class() == FaultClass::Reopen || self.stage == Stage::Loading {
+            self.sight.break_off();
+            self.stage = Stage::Closed;
+        }
+    }
+
+    /// Writes our own record, if it is due, and reads the others'.
+    pub(super) fn order_nodes(&mut self, now: Now, read: NodesRead, out: &mut Out<'_>) {
+        let heartbeat_ms = u64::from(self.settings.heartbeat_ms);
+        let list = read == NodesRead::Known && now.ms >= self.list_due_ms;
+        let read = if list { NodesRead::Listed } else { read };
+        if read == NodesRead::Listed {
+            self.list_due_ms = now.ms + u64::from(NODE_LIST_EVERY_MS);
+        }
+        self.nodes_due_ms = now.ms + heartbeat_ms;
+        let stopping = self.stopping_since_ms.is_some();
+        let write = (stopping || now.ms >= self.record_due_ms).then(|| {
+            self.record_due_ms = now.ms + u64::from(NODE_RECORD_EVERY_MS);
+            self.record()
+        });
+        self.ask(now, Asked::Nodes, ShareOrder::Nodes(NodesOrder { write, read }), out);
+    }
+
+    fn record(&mut self) -> NodeRecord {
+        self.beat = self.beat.wrapping_add(1);
+        let stopped = self.stopping_since_ms.is_some() && self.stage == Stage::Standby;
+        NodeRecord {
+            node: self.host.node.clone(),
+            nonce: self.host.nonce,
+            beat: self.beat,
+            role: if stopped { Role::Stopped } else { self.role() },
+            class: self.class,
+            version: self.host.version.clone(),
+            advertise: self.host.advertise.clone(),
+            wish: self.wish.clone(),
+        }
+    }
+
+    pub(super) fn nodes_seen(&mut self, now: Now, seen: &NodesSeen, out: &mut Out<'_>) {
+        if self.stopping_since_ms.is_some() && self.stage == Stage::Standby {
+            self.record_left = true;
+            return;
+        }
+        let gap_ms_max = self.gap_ms_max() + u64::from(NODE_RECORD_EVERY_MS);
+        let master = self.stage == Stage::Master;
+        self.roster.observe(now.ms, gap_ms_max, seen, |change| {
+            if master {
+                tell(change, out);
+            }
+        });
+        if master {
+            self.judge_redundancy(now, out);
+        }
+    }
+
+    /// An operator asks for another master: here if we are it, else by our record.
+    pub(super) fn switch_over(&mut self, now: Now, to: Option<NodeName>, out: &mut Out<'_>) {
+        if self.stage == Stage::Master {
+            if to.as_ref() != Some(&self.host.node) {
+                self.resign(now, super::ReleaseReason::Switchover, to, true, out);
+            }
+            return;
+        }
+        self.wish = Some(super::Wish { term: self.sight.newest_term(), to });
+        self.record_due_ms = now.ms;
+    }
+
+    /// Verdicts count in every stage in which a request can be in flight.
+    pub(super) fn cloud_answered(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
+        match self.stage {
+            Stage::Master | Stage::Resigning => self.settle(now, outcome, out),
+            Stage::Closed | Stage::Loading | Stage::Standby | Stage::Claiming | Stage::Ended => {}
+        }
+    }
+}
+
+fn tell(change: super::roster::Change, out: &mut Out<'_>) {
+    use super::roster::Change;
+    match change {
+        Change::Lost { node, silent_ms, stopped } => {
+            out(Effect::Note(Note::NodeLost { node: node.clone(), silent_ms, stopped }));
+            out(Effect::Alert(Alert::NodeLost { node, silent_ms, stopped }));
+        }
+        Change::Returned { node } => {
+            out(Effect::Note(Note::NodeReturned { node: node.clone() }));
+            out(Effect::Alert(Alert::NodeReturned { node }));
+        }
+    }
+}

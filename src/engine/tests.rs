@@ -1,0 +1,566 @@
+//! Whole engines on a share and a cloud in memory that do as they are told, unless a test
+//! takes something away. Time is a number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
+use super::election::Ground;
+use super::segment::FIRST_OFFSET;
+use super::share::{
+    Fetched, LockSeen, LockWish, NodeRecord, NodesSeen, Polled, ProofLock, ProofVerdict, Proven,
+    Survey, TermMark,
+};
+use super::slot::{Slot, SlotState};
+use super::*;
+
+const RECORD_BYTES: u32 = 50;
+const INODE: u64 = 99;
+
+/// The records of a segment: how many from which seq.
+type Segments = BTreeMap<(usize, Term, u32), Vec<(u64, u64)>>;
+
+#[derive(Default)]
+struct Share {
+    slots: BTreeMap<Term, Slot>,
+    claims: BTreeSet<Term>,
+    segments: Segments,
+    records: BTreeMap<NodeName, NodeRecord>,
+    /// Who holds the lock, by place in the site.
+    lock: Option<usize>,
+    frozen: bool,
+}
+
+struct Node {
+    engine: Engine,
+    alive: bool,
+    uplink: bool,
+    term: Term,
+    pushed: u64,
+    taken: u64,
+    durable: u64,
+    exited: bool,
+    orders: Vec<ShareOrder>,
+    requests: Vec<CloudOrder>,
+    notes: Vec<String>,
+    alerts: Vec<Alert>,
+    lease_end_ms: u64,
+    stopped: bool,
+}
+
+struct Site {
+    now_ms: u64,
+    share: Share,
+    nodes: Vec<Node>,
+    settings: Settings,
+    /// (start, node, order), of every request that carried a batch.
+    sent: Vec<(u64, usize, CloudOrder)>,
+    cloud: Verdict,
+}
+
+impl Site {
+    fn new(nodes: usize) -> Self {
+        let settings = Settings { configured: true, batch_age_ms_max: 100, ..Settings::default() };
+        let nodes = (0..nodes).map(node).collect();
+        let share = Share::default();
+        let cloud = Verdict::Accepted;
+        Self { now_ms: 1_000, share, nodes, settings, sent: Vec::new(), cloud }
+    }
+
+    fn event(&mut self, place: usize, event: Event<'_>) {
+        let now = Now { ms: self.now_ms, wall_ms: 1_600_000_000_000 + self.now_ms };
+        let mut effects = Vec::new();
+        self.nodes[place].engine.handle(now, event, &mut |effect| effects.push(effect));
+        for effect in effects {
+            self.perform(place, effect);
+        }
+    }
+
+    fn perform(&mut self, place: usize, effect: Effect) {
+        let node = &mut self.nodes[place];
+        match effect {
+            Effect::Share(order) => node.orders.push(order),
+            Effect::StartKeeper => self.event(place, Event::KeeperStarted),
+            Effect::StartUplink => {
+                assert!(!node.uplink, "N2: two uplinks");
+                node.uplink = true;
+            }
+            Effect::KillUplink => {
+                node.uplink = false;
+                node.requests.clear();
+                self.event(place, Event::UplinkGone);
+            }
+            Effect::Cloud(order) => {
+                assert!(self.now_ms < node.lease_end_ms, "F2: a request without a lease");
+                if let CloudRequest::Batch { .. } = order.what {
+                    self.sent.push((self.now_ms, place, order));
+                }
+                self.nodes[place].requests.push(order);
+            }
+            Effect::Lease { end_ms } => node.lease_end_ms = end_ms,
+            Effect::Collect { term } => (node.term, node.pushed, node.taken) = (term, 0, 0),
+            Effect::StopCollecting => node.term = 0,
+            Effect::Durable { lane, through_seq } => {
+                if lane == Lane::Readings {
+                    node.durable = through_seq;
+                }
+            }
+            Effect::OutcomeUnknown => node.durable = 0,
+            Effect::Note(note) => node.notes.push(note.to_string()),
+            Effect::Alert(alert) => node.alerts.push(alert),
+            Effect::Exit => node.exited = true,
+        }
+    }
+
+    /// Lets everything that is due happen until then.
+    fn run_for(&mut self, span_ms: u64) {
+        let end_ms = self.now_ms + span_ms;
+        while self.now_ms <= end_ms {
+            for place in 0..self.nodes.len() {
+                self.turn(place);
+            }
+            self.now_ms += 10;
+        }
+        self.now_ms = end_ms;
+    }
+
+    fn turn(&mut self, place: usize) {
+        if !self.nodes[place].alive || self.nodes[place].exited || self.nodes[place].stopped {
+            return;
+        }
+        for step in 0.. {
+            assert!(step < 200, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
+            if let Some(order) = self.nodes[place].requests.pop() {
+                let outcome = CloudOutcome {
+                    request: order.request,
+                    verdict: self.cloud,
+                    status: 200,
+                    retry_after_ms: None,
+                    reason: Reason::new(),
+                };
+                self.event(place, Event::Cloud(&outcome));
+            } else if !self.share.frozen && !self.nodes[place].orders.is_empty() {
+                let order = self.nodes[place].orders.remove(0);
+                self.answer(place, order);
+            } else if self.nodes[place].engine.deadline_ms(self.now_ms) <= self.now_ms {
+                self.event(place, Event::Tick);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn answer(&mut self, place: usize, order: ShareOrder) {
+        if let ShareOrder::Load = order {
+            let settings = self.settings.clone();
+            self.event(place, Event::Configured(&settings));
+        }
+        let attach = matches!(order, ShareOrder::Attach);
+        let outcome = self.share.perform(place, order, &mut self.nodes[place]);
+        self.event(place, Event::Share(&outcome));
+        if attach {
+            let locked = self.share.lock == Some(place);
+            self.event(place, Event::UplinkReady { locked });
+        }
+    }
+
+    /// Pushes readings into whichever node collects; gives its place.
+    fn push(&mut self, records: u64) -> usize {
+        let place = self.nodes.iter().position(|node| node.alive && node.term > 0);
+        let place = place.expect("a master");
+        let node = &mut self.nodes[place];
+        node.pushed += records;
+        let bytes = u32::try_from(node.pushed - node.taken).expect("few") * RECORD_BYTES;
+        let through_seq = node.pushed;
+        self.event(place, Event::Gathered { lane: Lane::Readings, bytes, through_seq });
+        place
+    }
+
+    fn kill(&mut self, place: usize) {
+        self.nodes[place].alive = false;
+        if self.share.lock == Some(place) {
+            self.share.lock = None;
+        }
+    }
+
+    fn delivered(&self) -> BTreeSet<(Term, u64)> {
+        let ranges = self.sent.iter().filter_map(|(_, _, order)| match order.what {
+            CloudRequest::Batch { range } if range.lane == Lane::Readings => Some(range),
+            _ => None,
+        });
+        ranges
+            .flat_map(|range| (range.first_seq..=range.last_seq).map(move |seq| (range.term, seq)))
+            .collect()
+    }
+
+    fn role(&self, place: usize) -> Role {
+        self.nodes[place].engine.role()
+    }
+
+    fn status(&self, place: usize) -> status::Status {
+        self.nodes[place].engine.status(self.now_ms)
+    }
+}
+
+fn node(place: usize) -> Node {
+    let host = Host {
+        node: NodeName::parse(&format!("gw-{place}")).expect("a name"),
+        nonce: 1_000 + place as u64,
+        advertise: heapless::String::new(),
+        version: heapless::String::new(),
+        alone: false,
+    };
+    Node {
+        engine: Engine::new(host),
+        alive: true,
+        uplink: false,
+        term: 0,
+        pushed: 0,
+        taken: 0,
+        durable: 0,
+        exited: false,
+        orders: Vec::new(),
+        requests: Vec::new(),
+        notes: Vec::new(),
+        alerts: Vec::new(),
+        lease_end_ms: 0,
+        stopped: false,
+    }
+}
+
+impl Share {
+    fn perform(&mut self, place: usize, order: ShareOrder, node: &mut Node) -> ShareOutcome {
+        match order {
+            ShareOrder::Open => {
+                self.unlock(place);
+                ShareOutcome::Opened { site: SiteId([1; 16]), class: ShareClass::Local }
+            }
+            ShareOrder::Load => ShareOutcome::Loaded,
+            ShareOrder::Poll(poll) => {
+                let lock = self.try_lock(place, poll.lock == LockWish::Try);
+                let newest = self.slots.values().next_back().cloned();
+                ShareOutcome::Polled(Polled { lock, newest, taken: 0 })
+            }
+            ShareOrder::Claim { term } => {
+                ShareOutcome::Claimed { created: self.claims.insert(term) }
+            }
+            ShareOrder::Announce(slot) => {
+                self.slots.insert(slot.term, slot);
+                ShareOutcome::Surveyed(self.survey())
+            }
+            ShareOrder::Survey => ShareOutcome::Surveyed(self.survey()),
+            ShareOrder::Prove(proof) => ShareOutcome::Proven(self.prove(place, &proof)),
+            ShareOrder::Append(append) => {
+                let count = u64::from(append.bytes / RECORD_BYTES);
+                let key = (append.lane.index(), append.term, append.segment);
+                let segment = self.segments.get_mut(&key).expect("B1: a created segment");
+                segment.push((node.taken + 1, count));
+                node.taken += count;
+                ShareOutcome::Done
+            }
+            ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
+            ShareOrder::Nodes(order) => {
+                if let Some(record) = order.write {
+                    self.records.insert(record.node.clone(), record);
+                }
+                let ours = &node.engine.host.node;
+                let others = self.records.values().filter(|record| record.node != *ours);
+                ShareOutcome::Nodes(NodesSeen { records: others.cloned().collect() })
+            }
+            ShareOrder::Newest { .. } => ShareOutcome::Newest { segment: 0 },
+            ShareOrder::Sweep { lane, before } => {
+                let mark = (before.term, before.segment);
+                self.segments.retain(|key, _| key.0 != lane.index() || (key.1, key.2) >= mark);
+                ShareOutcome::Swept { journal_bytes: 0 }
+            }
+            ShareOrder::Release(slot) => {
+                if let Some(slot) = slot {
+                    self.slots.insert(slot.term, slot);
+                }
+                self.unlock(place);
+                ShareOutcome::Done
+            }
+            ShareOrder::Attach | ShareOrder::Tidy { .. } => ShareOutcome::Done,
+        }
+    }
+
+    fn try_lock(&mut self, place: usize, wanted: bool) -> LockSeen {
+        if !wanted {
+            self.unlock(place);
+            return LockSeen::Left;
+        }
+        if *self.lock.get_or_insert(place) == place {
+            LockSeen::Held { inode: INODE }
+        } else {
+            LockSeen::Busy
+        }
+    }
+
+    fn unlock(&mut self, place: usize) {
+        if self.lock == Some(place) {
+            self.lock = None;
+        }
+    }
+
+    fn prove(&mut self, place: usize, proof: &share::Proof) -> Proven {
+        let term = proof.slot.term;
+        let newest = self.slots.keys().next_back().copied().unwrap_or(0);
+        if newest > term {
+            return Proven {
+                verdict: ProofVerdict::Superseded { by: newest },
+                lock: LockSeen::Left,
+            };
+        }
+        let lock = match proof.lock {
+            ProofLock::Write if self.lock != Some(place) => {
+                return Proven { verdict: ProofVerdict::LockLost, lock: LockSeen::Lost };
+            }
+            ProofLock::Write | ProofLock::Leave => LockSeen::Left,
+            ProofLock::Try => self.try_lock(place, true),
+        };
+        for (lane, number) in proof.create.into_iter().enumerate().filter(|made| made.1 > 0) {
+            self.segments.insert((lane, term, number), Vec::new());
+        }
+        self.slots.insert(term, proof.slot.clone());
+        Proven { verdict: ProofVerdict::Proven, lock }
+    }
+
+    fn survey(&self) -> Survey {
+        let newest = self.slots.values().next_back().cloned();
+        let before = newest.as_ref().and_then(|slot| self.slots.get(&(slot.term - 1))).cloned();
+        let mut cursors = [Cursor::default(); 2];
+        for slot in self.slots.values() {
+            for (cursor, lane) in cursors.iter_mut().zip(&slot.lanes) {
+                if lane.cursor.is_past(cursor) {
+                    *cursor = lane.cursor;
+                }
+            }
+        }
+        let marks = self.slots.values().map(|slot| TermMark {
+            term: slot.term,
+            newest_segment: slot.lanes.map(|lane| lane.newest_segment),
+        });
+        Survey { newest, before, fence_ms_max: 5_000, cursors, marks: marks.collect() }
+    }
+
+    fn fetch(&self, fetch: &share::Fetch) -> Fetched {
+        let from = fetch.from;
+        let segment = self.segments.get(&(fetch.lane.index(), from.term, from.segment));
+        let last = segment.and_then(|groups| groups.last()).map_or(0, |(first, n)| first + n - 1);
+        let first = segment.and_then(|groups| groups.first()).map_or(1, |(first, _)| *first);
+        let first_seq = from.seq.max(first);
+        let there = (last + 1).saturating_sub(first_seq);
+        let count = u32::try_from(there).expect("few").min(fetch.records_max);
+        let seq = first_seq + u64::from(count);
+        let offset = FIRST_OFFSET + u32::try_from(seq - first).expect("few") * RECORD_BYTES;
+        Fetched {
+            request: fetch.request,
+            first_seq,
+            count,
+            bytes: count * RECORD_BYTES,
+            next: Cursor { seq: if count > 0 { seq } else { from.seq }, offset, ..from },
+            at_end: u64::from(count) == there,
+            missing: segment.is_none(),
+            damaged: 0,
+            damaged_bytes: 0,
+        }
+    }
+}
+
+#[test]
+fn the_first_node_is_master_and_forwards_what_it_acknowledged() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    assert_eq!(site.role(0), Role::Master);
+    assert!(site.status(0).fenced);
+    site.push(1_200);
+    site.run_for(2_000);
+    assert_eq!(site.nodes[0].durable, 1_200);
+    assert_eq!(site.delivered().len(), 1_200);
+    assert_eq!(site.sent.len(), 3, "batches of 500");
+    assert_eq!(site.status(0).journal[0].waiting, 0);
+    assert!(
+        site.nodes[0].alerts.is_empty(),
+        "nobody was master before: {:?}",
+        site.nodes[0].alerts
+    );
+}
+
+#[test]
+fn a_second_node_stands_by_and_takes_over_where_a_killed_one_stopped() {
+    let mut site = Site::new(2);
+    site.run_for(3_000);
+    assert_eq!((site.role(0), site.role(1)), (Role::Master, Role::Standby));
+    site.push(700);
+    site.cloud = Verdict::Retry;
+    site.run_for(1_000);
+    assert_eq!(site.nodes[0].durable, 700);
+    site.kill(0);
+    site.cloud = Verdict::Accepted;
+    site.sent.clear();
+    let killed_ms = site.now_ms;
+    site.run_for(3_000);
+    assert_eq!(site.role(1), Role::Master);
+    let (first_ms, ..) = site.sent.first().expect("a request of the new master");
+    assert!(first_ms - killed_ms <= 600, "one poll and some: {} ms", first_ms - killed_ms);
+    assert_eq!(site.delivered().len(), 700);
+    let term_1 = site.sent.iter().all(|(.., order)| order.term == 2);
+    assert!(term_1, "all by term 2");
+    let [Alert::MasterChanged { from: Some(from), ground: Ground::LockFree, .. }] =
+        site.nodes[1].alerts.as_slice()
+    else {
+        panic!("{:?}", site.nodes[1].alerts)
+    };
+    assert_eq!(from.as_str(), "gw-0");
+}
+
+#[test]
+fn a_clean_stop_hands_over_at_once_and_exits() {
+    let mut site = Site::new(2);
+    site.run_for(3_000);
+    site.push(10);
+    site.event(0, Event::Stop);
+    site.run_for(1_000);
+    assert!(site.nodes[0].exited);
+    assert_eq!(site.nodes[0].durable, 0, "the rest was written: nothing is left unknown");
+    assert_eq!(site.role(1), Role::Master);
+    let SlotState::Released { .. } = site.share.slots[&1].state else {
+        panic!("{:?}", site.share.slots[&1])
+    };
+    assert_eq!(site.share.slots[&1].lanes[0].last_seq, 10);
+    site.run_for(2_000);
+    assert_eq!(site.delivered().len(), 10);
+}
+
+#[test]
+fn a_switchover_goes_to_the_node_that_was_named() {
+    let mut site = Site::new(3);
+    site.run_for(6_000);
+    site.event(1, Event::Switchover { to: NodeName::parse("gw-2") });
+    site.run_for(4_000);
+    assert_eq!(site.role(0), Role::Standby);
+    assert_eq!(site.role(2), Role::Master, "{:?}", site.nodes[2].notes);
+    assert_eq!(site.share.slots.len(), 2);
+}
+
+#[test]
+fn a_switchover_to_nobody_in_particular_leaves_the_old_master() {
+    let mut site = Site::new(2);
+    site.run_for(3_000);
+    site.event(0, Event::Switchover { to: None });
+    site.run_for(3_000);
+    assert_eq!((site.role(0), site.role(1)), (Role::Standby, Role::Master));
+}
+
+#[test]
+fn a_frozen_master_is_seized_from_and_starts_nothing_when_it_thaws() {
+    let mut site = Site::new(2);
+    site.run_for(3_000);
+    site.nodes[0].stopped = true;
+    site.run_for(61_000);
+    assert_eq!(site.role(1), Role::Master);
+    assert!(!site.status(1).fenced, "the old lease may still run");
+    site.push_to(1, 5);
+    site.run_for(5_000);
+    assert_eq!(site.sent.len(), 0);
+    site.run_for(2_000);
+    assert!(site.status(1).fenced);
+    assert_eq!(site.sent.len(), 1);
+    site.nodes[0].stopped = false;
+    site.run_for(3_000);
+    assert_eq!((site.role(0), site.role(1)), (Role::Standby, Role::Master));
+    assert!(site.sent.iter().all(|(_, place, _)| *place == 1));
+    assert_eq!(site.share.lock, Some(1), "the lock went over too");
+    assert_eq!(site.share.slots[&2].locked, INODE);
+}
+
+#[test]
+fn a_stall_of_the_share_stops_forwarding_and_not_the_term() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    site.push(5);
+    site.share.frozen = true;
+    site.run_for(8_000);
+    assert_eq!(site.sent.len(), 0);
+    assert!(site.status(0).conditions.contains(&"share-stalled"));
+    assert_eq!(site.status(0).lease_ms, 0);
+    site.push(5);
+    site.share.frozen = false;
+    site.run_for(2_000);
+    assert_eq!(site.role(0), Role::Master);
+    assert_eq!(site.delivered().len(), 10);
+    assert_eq!(site.share.slots.len(), 1, "N4: the same term");
+}
+
+#[test]
+fn a_lost_keeper_ends_the_term() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    site.share.lock = None;
+    site.nodes[0].orders.clear();
+    site.event(0, Event::KeeperGone);
+    assert_eq!(site.role(0), Role::Standby);
+    site.run_for(3_000);
+    assert_eq!(site.status(0).term, 2, "N3: a new term");
+    assert!(site.status(0).fenced, "the same lock file on a local share");
+}
+
+#[test]
+fn a_superseded_master_resigns_and_stands_by() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    let mut newer = site.share.slots[&1].clone();
+    newer.term = 2;
+    newer.nonce = 5;
+    newer.node = NodeName::parse("other").expect("a name");
+    site.share.slots.insert(2, newer);
+    site.share.lock = Some(9);
+    site.run_for(2_000);
+    assert_eq!(site.role(0), Role::Standby);
+    assert!(site.nodes[0].notes.iter().any(|note| note.contains("superseded by term 2")));
+}
+
+#[test]
+fn lost_nodes_and_lost_redundancy_are_told_once() {
+    let mut site = Site::new(2);
+    site.run_for(20_000);
+    site.kill(1);
+    site.run_for(30_000);
+    let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
+    assert_eq!(told, ["node-lost", "redundancy-lost"]);
+    site.nodes[1].alive = true;
+    site.event(1, Event::KeeperGone);
+    site.run_for(15_000);
+    let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
+    assert_eq!(told[2..], ["node-returned", "redundancy-restored"]);
+}
+
+#[test]
+fn failures_back_off_and_are_told_once() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    site.cloud = Verdict::Unknown;
+    site.push(5);
+    site.run_for(30_000);
+    let tries = site.sent.len();
+    assert!((3..40).contains(&tries), "{tries} tries in 30 s");
+    assert_eq!(site.status(0).cloud.failures as usize, tries);
+    let lines = site.nodes[0].notes.iter().filter(|note| note.starts_with("cloud:")).count();
+    assert_eq!(lines, 1);
+    let ranges: BTreeSet<_> =
+        site.sent.iter().map(|(.., order)| format!("{:?}", order.what)).collect();
+    assert_eq!(ranges.len(), 1, "F5: the same identities each time");
+}
+
+impl Site {
+    fn push_to(&mut self, place: usize, records: u64) {
+        let others: Vec<_> = (0..self.nodes.len()).filter(|other| *other != place).collect();
+        let terms: Vec<_> = others.iter().map(|other| self.nodes[*other].term).collect();
+        for other in &others {
+            self.nodes[*other].term = 0;
+        }
+        assert_eq!(self.push(records), place);
+        for (other, term) in others.iter().zip(terms) {
+            self.nodes[*other].term = term;
+        }
+    }
+}
