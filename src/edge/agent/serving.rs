@@ -1,5 +1,6 @@
 //! What the console's clients ask, answered.
 
+use super::super::config;
 use super::super::console::{Answer, Ask, ConnectionId};
 use super::super::intake::{self, Refusal};
 use super::super::options::Listen;
@@ -82,12 +83,12 @@ impl Agent {
         self.event(Event::Switchover { to });
     }
 
-    /// Listens as the command line says, else as the configuration does.
+    /// Listens as the command line says, else as the configuration does, else as is usual.
     pub(super) fn listen_on_tcp(&mut self) {
-        let configured = self.hands.config.as_ref().map(|config| config.console.listen.as_str());
-        let listen = self.listen.or_else(|| configured.and_then(Listen::parse));
-        if let Some(listen) = listen {
-            self.hands.console.listen(listen);
-        }
+        let usual = config::Console::default();
+        let config = self.hands.config.as_ref();
+        let configured = config.map_or(&usual, |config| &config.console).listen.as_str();
+        let listen = self.listen.or_else(|| Listen::parse(configured)).unwrap_or(Listen::Off);
+        self.hands.console.set_tcp(listen, boottime_ms());
     }
 }
