@@ -186,6 +186,8 @@ pub const CONNECTION_IDLE_MS: u32 = 10_000;
 pub const REQUEST_MS_MAX: u32 = 30_000;
 /// Connections of the console over TCP: the Unix socket always has room.
 pub const CONNECTIONS_TCP_MAX: usize = 12;
+/// A client without a request keeps its place for so long though others want it.
+pub const CONNECTION_SPARE_MS: u32 = 100;
 /// Request bodies held at once; a producer beyond them is told to come again (429).
 pub const BODIES_MAX: usize = 8;
 /// A connection that we end is read, and what is read dropped, for so long, so that the answer

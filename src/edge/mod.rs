@@ -1,10 +1,10 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
-
 pub mod alerts;
 pub mod channel;
 pub mod children;
 pub mod config;
+pub mod console;
 pub mod gather;
 pub mod intake;
 pub mod json;
