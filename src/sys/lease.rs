@@ -187,3 +187,53 @@ fn unblock() -> io::Result<()> {
     check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Lease, NONE, left_ms};
+    use crate::limits::LEASE_MS_MAX;
+
+    // The guard ends its process: it is tested in `tests/sys_process/`.
+
+    #[test]
+    fn runs_from_set_to_end() {
+        let lease = Lease::new(1_000).expect("a page");
+        assert!(!lease.is_running(1_000), "none was set");
+        lease.set(6_000);
+        assert!(lease.is_running(1_000) && lease.is_running(5_999));
+        assert!(!lease.is_running(6_000) && !lease.is_running(6_001));
+        assert_eq!(lease.left_ms(2_000), 4_000);
+        lease.set(9_000);
+        assert!(lease.is_running(8_999), "it can be made longer");
+        lease.set(7_000);
+        assert!(!lease.is_running(7_000), "and shorter");
+        lease.clear();
+        assert!(!lease.is_running(2_000));
+        lease.set(500);
+        assert!(!lease.is_running(1_000), "an end before the agent's start has passed");
+    }
+
+    #[test]
+    fn the_count_may_wrap() {
+        let wrap = 1_u64 << 32;
+        let lease = Lease::new(0).expect("a page");
+        lease.set(wrap + 2_000);
+        assert_eq!(lease.left_ms(wrap - 3_000), 5_000);
+        assert_eq!(lease.left_ms(wrap + 1_999), 1);
+        assert_eq!(lease.left_ms(wrap + 2_000), 0);
+        lease.set(wrap);
+        assert_eq!(
+            lease.left_ms(wrap - 10),
+            9,
+            "the end that would read as none is brought forward"
+        );
+    }
+
+    #[test]
+    fn an_end_too_far_ahead_was_never_given() {
+        assert_eq!(left_ms(LEASE_MS_MAX + 7, 7), LEASE_MS_MAX);
+        assert_eq!(left_ms(LEASE_MS_MAX + 8, 7), 0);
+        assert_eq!(left_ms(7, 8), 0);
+        assert_eq!(left_ms(NONE, u32::MAX), 0);
+    }
+}
