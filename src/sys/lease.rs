@@ -43,8 +43,9 @@ impl Lease {
         Ok(Self { word: shared_word()?, origin_ms })
     }
 
-    /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before. A
-    /// guard that has its timer at an earlier end follows; at a later one, it does not, and the
+    /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before.
+    ///
+    /// A guard follows to a later end; an earlier one it sees only when its timer fires, so the
     /// agent must end the uplink itself.
     pub fn set(&self, end_ms: u64) {
         // the one end that would read as none is moved a millisecond forward in time
@@ -55,7 +56,7 @@ impl Lease {
         self.word.store(word, Ordering::SeqCst);
     }
 
-    /// Ends the lease. A guarded process ends when its timer fires, at the latest end it has read.
+    /// Ends the lease. A guarded process ends when its timer fires, at the end that it last read.
     pub fn clear(&self) {
         self.word.store(NONE, Ordering::SeqCst);
     }
@@ -125,8 +126,8 @@ static GUARD_WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 static GUARD_ORIGIN: AtomicU32 = AtomicU32::new(0);
 static GUARD_TIMER: AtomicPtr<libc::c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Runs in the uplink when the timer fires: async-signal-safe calls alone
-/// (`clock_gettime`, `timer_settime`, `_exit`: signal-safety(7)), and none that changes `errno` when it succeeds.
+/// Runs in the uplink when the timer fires. Only async-signal-safe calls (`clock_gettime`,
+/// `timer_settime`, `_exit`: signal-safety(7)), and none that touches `errno` when it succeeds.
 extern "C" fn on_timer(_signal: libc::c_int) {
     judge();
 }
