@@ -2,5 +2,7 @@
 
 pub mod channel;
 pub mod children;
+pub mod cloud;
 pub mod config;
 pub mod json;
+pub mod uplink;
