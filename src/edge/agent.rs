@@ -25,9 +25,9 @@ use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
-use crate::engine::ident::{Lane, NodeName, Role};
+use crate::engine::ident::Lane;
 use crate::engine::settings::{Host, Settings};
-use crate::engine::share::{ShareOrder, ShareOutcome};
+use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
 use crate::limits::CONNECTIONS_MAX;
 use crate::sys::clock::{boottime_ms, wall_ms};
@@ -177,7 +177,7 @@ impl Agent {
                 Signal::Terminate | Signal::Interrupt => self.event(Event::Stop),
                 Signal::HangUp => self.event(Event::Reload),
                 Signal::Child => self.reap(),
-                Signal::Kill | Signal::Pipe | Signal::Stop | Signal::Continue => {}
+                Signal::Kill | Signal::Pipe => {}
             }
         }
     }
@@ -290,10 +290,8 @@ impl Agent {
     /// The configuration that these files make; `None`: there is none.
     fn judge(&self, files: &Files) -> Result<Option<(Config, CloudSetup)>, Refused> {
         let Some(bytes) = &files.config else { return Ok(None) };
-        let origin = match &self.hands.place.config {
-            Some(path) => Origin::Named(path),
-            None => Origin::DataDirectory,
-        };
+        let named = self.hands.place.config.as_ref().map(|path| path.to_string_lossy());
+        let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
         let config = config::parse(bytes, origin).map_err(|fault| fault.to_string())?;
         if let Some(fault) = &files.fault {
             return Err(fault.clone());

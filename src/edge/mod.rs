@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod channel;
 pub mod children;
+pub mod cloud;
 pub mod config;
 pub mod console;
 pub mod gather;
@@ -13,3 +14,4 @@ pub mod logging;
 pub mod machine;
 pub mod options;
 pub mod share;
+pub mod uplink;

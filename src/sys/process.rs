@@ -7,6 +7,7 @@
 //!
 //! Not for: starting programs; children are forked, never executed anew.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -181,6 +182,19 @@ pub fn set_name(name: &str) {
     bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
     // SAFETY: PR_SET_NAME reads a string of at most 16 bytes that ends with a zero.
     let _ = unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+/// Removes a variable from this process's environment. `name` is one that the environment
+/// holds, or at least neither empty nor with `=` or a zero inside.
+pub fn remove_environment(name: &OsStr) {
+    // SAFETY: the program has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// Sets a variable in this process's environment; for `name` see [`remove_environment`].
+pub fn set_environment(name: &OsStr, value: &OsStr) {
+    // SAFETY: the program has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
 }
 
 /// The effective user id.

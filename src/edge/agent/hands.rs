@@ -235,7 +235,9 @@ impl Hands {
         let (ours, theirs) = socket::pair()?;
         let lease = &self.lease;
         let child = children::spawn("edge-uplink", &[theirs.as_fd()], |port| {
-            uplink::run(port, Some(theirs), lease, setup);
+            if let Ok(socket) = theirs.try_clone() {
+                uplink::run(port, Some(socket), lease, setup);
+            }
         })?;
         self.uplink_socket = Some(ours);
         Ok(child)

@@ -15,6 +15,7 @@ impl Agent {
             match ask {
                 Ask::Status | Ask::Health | Ask::Master => self.show(connection, &ask),
                 Ask::Readings => self.take_in(connection),
+                Ask::ReadingsElsewhere => self.send_elsewhere(connection),
                 Ask::Switchover { to } => self.switch_over(connection, to),
             }
         }
@@ -31,7 +32,20 @@ impl Agent {
                 node: &status.node,
                 term: status.master.as_ref().map_or(0, |master| master.term),
             },
-            Ask::Status | Ask::Readings | Ask::Switchover { .. } => Answer::Status(&status),
+            Ask::Status
+            | Ask::Readings
+            | Ask::ReadingsElsewhere
+            | Ask::Switchover { .. } => Answer::Status(&status),
+        };
+        self.hands.console.answer(connection, answer);
+    }
+
+    /// Another node is master, or none, or the configuration wants no readings posted.
+    fn send_elsewhere(&mut self, connection: ConnectionId) {
+        let master = self.engine.master();
+        let answer = Answer::Elsewhere {
+            master: master.map(|(node, _)| node),
+            advertise: master.map_or("", |(_, advertise)| advertise),
         };
         self.hands.console.answer(connection, answer);
     }
@@ -39,12 +53,7 @@ impl Agent {
     /// Readings: all of a request, or nothing of it.
     fn take_in(&mut self, connection: ConnectionId) {
         if self.hands.collecting.is_none() {
-            let master = self.engine.master();
-            let answer = Answer::Elsewhere {
-                master: master.map(|(node, _)| node),
-                advertise: master.map_or("", |(_, advertise)| advertise),
-            };
-            self.hands.console.answer(connection, answer);
+            self.send_elsewhere(connection);
             return;
         }
         self.lines.clear();
