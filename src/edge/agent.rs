@@ -18,16 +18,16 @@ use heapless::String;
 use self::hands::{Hands, Soon};
 use super::children;
 use super::collector::{CollectorAnswer, CollectorOrder};
-use super::config::{self, Config, Origin};
-use super::config::files::Files;
+use super::cloud::CloudSetup;
+use super::config::{self, Config, Files, Origin};
 use super::console::Console;
 use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
-use crate::engine::ident::{Lane, NodeName, Role};
+use crate::engine::ident::Lane;
 use crate::engine::settings::{Host, Settings};
-use crate::engine::share::{ShareOrder, ShareOutcome};
+use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
 use crate::limits::CONNECTIONS_MAX;
 use crate::sys::clock::{boottime_ms, wall_ms};
@@ -64,6 +64,9 @@ fn run_once(options: &Options) -> i32 {
     }
 }
 
+/// Why a configuration was refused.
+type Refused = std::string::String;
+
 struct Agent {
     engine: Engine,
     settings: Settings,
@@ -71,7 +74,6 @@ struct Agent {
     sources: Sources,
     signals: Signals,
     listen: Option<Listen>,
-    from_config_option: bool,
     watched: Vec<PollFd>,
     lines: Vec<u8>,
 }
@@ -96,20 +98,18 @@ impl Agent {
             version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             alone: options.alone,
         };
-        let console = Console::open(&options.run_dir);
-        let mut agent = Self {
+        let tcp = options.console.unwrap_or(Listen::Off);
+        let console = Console::open(Some(&options.run_dir), tcp, boottime_ms());
+        Ok(Self {
             engine: Engine::new(host),
             settings: Settings::default(),
             hands: Hands::new(options.node.clone(), place, console, lease),
             sources: Sources::default(),
             signals,
             listen: options.console,
-            from_config_option: options.config.is_some(),
             watched: Vec::with_capacity(WATCHED_MAX),
             lines: Vec::new(),
-        };
-        agent.listen_on_tcp();
-        Ok(agent)
+        })
     }
 
     fn live(&mut self) -> i32 {
@@ -143,7 +143,7 @@ impl Agent {
             }
         }
         let console_at = self.watched.len();
-        self.hands.console.watch(&mut self.watched, now_ms);
+        self.hands.console.watch(&mut self.watched);
         let mut due_ms = self.engine.deadline_ms(now_ms);
         due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
         if self.hands.collecting.is_some() && self.hands.collector.is_some() {
@@ -177,7 +177,7 @@ impl Agent {
                 Signal::Terminate | Signal::Interrupt => self.event(Event::Stop),
                 Signal::HangUp => self.event(Event::Reload),
                 Signal::Child => self.reap(),
-                Signal::Kill | Signal::Pipe | Signal::Stop | Signal::Continue => {}
+                Signal::Kill | Signal::Pipe => {}
             }
         }
     }
@@ -275,7 +275,7 @@ impl Agent {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
         let Some(files) = link.and_then(|link| Files::from_bytes(link.body())) else { return };
         match self.judge(&files) {
-            Ok(Some(config)) => self.take_config(config, files),
+            Ok(Some((config, setup))) => self.take_config(config, setup),
             Ok(None) if self.hands.config.is_none() => {
                 log::warn!("config: there is no edge.json: nothing is collected until there is");
             }
@@ -287,28 +287,29 @@ impl Agent {
         self.event(Event::Configured(&settings));
     }
 
-    /// The configuration of these files; `None`: there is none.
-    fn judge(&self, files: &Files) -> Result<Option<Config>, std::string::String> {
-        let origin = match &self.hands.place.config {
-            Some(path) => Origin::Named(path),
-            None => Origin::DataDirectory,
-        };
+    /// The configuration that these files make; `None`: there is none.
+    fn judge(&self, files: &Files) -> Result<Option<(Config, CloudSetup)>, Refused> {
         let Some(bytes) = &files.config else { return Ok(None) };
+        let named = self.hands.place.config.as_ref().map(|path| path.to_string_lossy());
+        let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
         let config = config::parse(bytes, origin).map_err(|fault| fault.to_string())?;
-        match &files.fault {
-            Some(fault) => Err(fault.clone()),
-            None => Ok(Some(config)),
+        if let Some(fault) = &files.fault {
+            return Err(fault.clone());
         }
+        let site = self.hands.site.unwrap_or_default().to_string();
+        let setup = CloudSetup::new(&config, files, &site, &self.hands.node)
+            .map_err(|fault| fault.to_string())?;
+        Ok(Some((config, setup)))
     }
 
-    fn take_config(&mut self, config: Config, files: Files) {
+    fn take_config(&mut self, config: Config, setup: CloudSetup) {
         for warning in &config.warnings {
             log::warn!("config: {warning}");
         }
         self.settings = config.settings();
         self.sources = Sources::new(&config, boottime_ms());
         self.hands.config = Some(config);
-        self.hands.files = files;
+        self.hands.setup = Some(setup);
         self.hands.judge_intake();
         // A collector knows the configuration that it was started with.
         self.hands.stop_collector();

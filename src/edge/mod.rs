@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod channel;
 pub mod children;
+pub mod cloud;
 pub mod collector;
 pub mod config;
 pub mod console;
@@ -15,3 +16,4 @@ pub mod machine;
 pub mod options;
 pub mod share;
 pub mod sources;
+pub mod uplink;

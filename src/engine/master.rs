@@ -169,7 +169,9 @@ impl Engine {
     }
 
     pub(super) fn order_proof(&mut self, now: Now, out: &mut Out<'_>) {
-        let create = self.journal.create();
+        // A segment that could not be made does not hold up the proof.
+        let may_create = now.ms >= self.append_not_before_ms;
+        let create = if may_create { self.journal.create() } else { [0, 0] };
         let marks = self.journal.marks(create);
         let may_try = !self.sight.is_lock_distrusted();
         let Some(mandate) = &mut self.mandate else { return };
@@ -292,6 +294,7 @@ impl Engine {
 
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
         self.journal.appended(now.ms, lane);
+        self.write_fault = None;
         self.acknowledge(now, out);
     }
 
@@ -428,6 +431,12 @@ impl Engine {
             }
             Asked::Sweep { lane, before } => self.journal.swept(lane, before),
             Asked::Attach => self.kill_uplink(out),
+            Asked::Prove { create, .. } if create != [0, 0] => {
+                self.append_not_before_ms = later_ms;
+                if let Some(mandate) = &mut self.mandate {
+                    mandate.hurry(now.ms);
+                }
+            }
             Asked::Prove { .. } | Asked::Survey => {
                 self.proof_not_before_ms = later_ms;
                 let leased = self.mandate.as_ref().is_some_and(|own| own.has_lease(now.ms));

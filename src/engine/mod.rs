@@ -252,6 +252,8 @@ pub struct Engine {
     append_not_before_ms: u64,
     redundancy_due_ms: u64,
     resign_wait_ms: u32,
+    /// The last failure that was told, until the next success: of appends, of all else.
+    write_fault: Option<ShareError>,
     fault: Option<ShareError>,
     lease_over_told: bool,
     segment_missing_told: bool,
@@ -301,6 +303,7 @@ impl Engine {
             append_not_before_ms: 0,
             redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
+            write_fault: None,
             fault: None,
             lease_over_told: false,
             segment_missing_told: false,
@@ -433,9 +436,15 @@ impl Engine {
 
     /// Policy for failed operations; what an error means stands in `ShareFault::class`.
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
-        if self.fault.as_ref() != Some(error) {
+        let writing = match asked {
+            Asked::Append { .. } => true,
+            Asked::Prove { create, .. } => create != [0, 0],
+            _ => false,
+        };
+        let known = if writing { &mut self.write_fault } else { &mut self.fault };
+        if known.as_ref() != Some(error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
-            self.fault = Some(error.clone());
+            *known = Some(error.clone());
         }
         match asked {
             Asked::Open => self.open_failed(now),

@@ -8,7 +8,7 @@ use super::election::Ground;
 use super::segment::FIRST_OFFSET;
 use super::share::{
     Fetched, LockSeen, LockWish, NodeRecord, NodesSeen, Polled, ProofLock, ProofVerdict, Proven,
-    Survey, TermMark,
+    ShareFault, Survey, TermMark,
 };
 use super::slot::{Slot, SlotState};
 use super::*;
@@ -28,6 +28,7 @@ struct Share {
     /// Who holds the lock, by place in the site.
     lock: Option<usize>,
     frozen: bool,
+    full: bool,
 }
 
 struct Node {
@@ -229,6 +230,13 @@ fn node(place: usize) -> Node {
 
 impl Share {
     fn perform(&mut self, place: usize, order: ShareOrder, node: &mut Node) -> ShareOutcome {
+        if self.full && order.wants_space() {
+            return ShareOutcome::Failed(ShareError {
+                fault: ShareFault::NoSpace,
+                errno: 28,
+                text: heapless::String::try_from("no space").expect("short"),
+            });
+        }
         match order {
             ShareOrder::Open => {
                 self.unlock(place);
@@ -362,6 +370,16 @@ impl Share {
             missing: segment.is_none(),
             damaged: 0,
             damaged_bytes: 0,
+        }
+    }
+}
+
+impl ShareOrder {
+    fn wants_space(&self) -> bool {
+        match self {
+            Self::Append(_) => true,
+            Self::Prove(proof) => proof.create != [0, 0],
+            _ => false,
         }
     }
 }
@@ -563,4 +581,27 @@ impl Site {
             self.nodes[*other].term = term;
         }
     }
+}
+
+#[test]
+fn a_full_disk_stops_neither_the_lease_nor_what_is_in_the_journal() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    site.cloud = Verdict::Retry;
+    site.push(5);
+    site.run_for(1_000);
+    site.share.full = true;
+    site.push(5);
+    site.run_for(20_000);
+    assert_eq!(site.role(0), Role::Master, "no space is never a reason to resign");
+    assert!(site.status(0).lease_ms > 0);
+    site.cloud = Verdict::Accepted;
+    site.run_for(70_000);
+    assert_eq!(site.delivered().len(), 5);
+    let lines = site.nodes[0].notes.iter().filter(|note| note.contains("no space")).count();
+    assert!(lines <= 2, "said once, not each time round: {lines}");
+    site.share.full = false;
+    site.run_for(5_000);
+    assert_eq!(site.delivered().len(), 10);
+    assert_eq!(site.nodes[0].durable, 10);
 }

@@ -43,8 +43,9 @@ impl Lease {
         Ok(Self { word: shared_word()?, origin_ms })
     }
 
-    /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before. A
-    /// guard that has its timer at an earlier end follows; at a later one, it does not, and the
+    /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before.
+    ///
+    /// A guard follows to a later end; an earlier one it sees only when its timer fires, so the
     /// agent must end the uplink itself.
     pub fn set(&self, end_ms: u64) {
         // the one end that would read as none is moved a millisecond forward in time
@@ -55,7 +56,7 @@ impl Lease {
         self.word.store(word, Ordering::SeqCst);
     }
 
-    /// Ends the lease. A guarded process ends when its timer fires, at the latest end it has read.
+    /// Ends the lease. A guarded process ends when its timer fires, at the end that it last read.
     pub fn clear(&self) {
         self.word.store(NONE, Ordering::SeqCst);
     }
@@ -125,8 +126,8 @@ static GUARD_WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 static GUARD_ORIGIN: AtomicU32 = AtomicU32::new(0);
 static GUARD_TIMER: AtomicPtr<libc::c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Runs in the uplink when the timer fires: async-signal-safe calls alone
-/// (`clock_gettime`, `timer_settime`, `_exit`: signal-safety(7)), and none that changes `errno` when it succeeds.
+/// Runs in the uplink when the timer fires. Only async-signal-safe calls (`clock_gettime`,
+/// `timer_settime`, `_exit`: signal-safety(7)), and none that touches `errno` when it succeeds.
 extern "C" fn on_timer(_signal: libc::c_int) {
     judge();
 }
@@ -186,4 +187,54 @@ fn unblock() -> io::Result<()> {
     // SAFETY: `set` is an initialised set; null asks for no old one.
     check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lease, NONE, left_ms};
+    use crate::limits::LEASE_MS_MAX;
+
+    // The guard ends its process: it is tested in `tests/sys_process/`.
+
+    #[test]
+    fn runs_from_set_to_end() {
+        let lease = Lease::new(1_000).expect("a page");
+        assert!(!lease.is_running(1_000), "none was set");
+        lease.set(6_000);
+        assert!(lease.is_running(1_000) && lease.is_running(5_999));
+        assert!(!lease.is_running(6_000) && !lease.is_running(6_001));
+        assert_eq!(lease.left_ms(2_000), 4_000);
+        lease.set(9_000);
+        assert!(lease.is_running(8_999), "it can be made longer");
+        lease.set(7_000);
+        assert!(!lease.is_running(7_000), "and shorter");
+        lease.clear();
+        assert!(!lease.is_running(2_000));
+        lease.set(500);
+        assert!(!lease.is_running(1_000), "an end before the agent's start has passed");
+    }
+
+    #[test]
+    fn the_count_may_wrap() {
+        let wrap = 1_u64 << 32;
+        let lease = Lease::new(0).expect("a page");
+        lease.set(wrap + 2_000);
+        assert_eq!(lease.left_ms(wrap - 3_000), 5_000);
+        assert_eq!(lease.left_ms(wrap + 1_999), 1);
+        assert_eq!(lease.left_ms(wrap + 2_000), 0);
+        lease.set(wrap);
+        assert_eq!(
+            lease.left_ms(wrap - 10),
+            9,
+            "the end that would read as none is brought forward"
+        );
+    }
+
+    #[test]
+    fn an_end_too_far_ahead_was_never_given() {
+        assert_eq!(left_ms(LEASE_MS_MAX + 7, 7), LEASE_MS_MAX);
+        assert_eq!(left_ms(LEASE_MS_MAX + 8, 7), 0);
+        assert_eq!(left_ms(7, 8), 0);
+        assert_eq!(left_ms(NONE, u32::MAX), 0);
+    }
 }

@@ -63,3 +63,47 @@ fn set_lock(file: BorrowedFd<'_>, offset: u64, kind: libc::c_int) -> io::Result<
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{TryLock, try_lock, unlock};
+    use std::fs::{File, OpenOptions};
+    use std::os::fd::AsFd;
+
+    // What needs a second process is in `tests/sys_process/`.
+
+    fn open_twice(name: &str) -> (File, File) {
+        let path = std::env::temp_dir().join(format!("edge-lock-{name}-{}", std::process::id()));
+        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let files = (open().expect("open"), open().expect("open"));
+        std::fs::remove_file(&path).expect("remove");
+        files
+    }
+
+    #[test]
+    fn excludes_another_open_of_the_same_file() {
+        let (one, other) = open_twice("excludes");
+        assert_eq!(try_lock(one.as_fd(), 4_096).expect("lock"), TryLock::Held);
+        assert_eq!(try_lock(one.as_fd(), 4_096).expect("again"), TryLock::Held);
+        assert_eq!(try_lock(other.as_fd(), 4_096).expect("lock"), TryLock::Busy);
+        assert_eq!(try_lock(other.as_fd(), 4_097).expect("another byte"), TryLock::Held);
+        unlock(one.as_fd(), 4_096).expect("unlock");
+        assert_eq!(try_lock(other.as_fd(), 4_096).expect("lock"), TryLock::Held);
+    }
+
+    #[test]
+    fn offsets_have_64_bits() {
+        let (one, other) = open_twice("offsets");
+        assert_eq!(try_lock(one.as_fd(), 1 << 40).expect("lock"), TryLock::Held);
+        assert_eq!(try_lock(other.as_fd(), 1 << 40).expect("lock"), TryLock::Busy);
+        assert_eq!(try_lock(other.as_fd(), 0).expect("lock"), TryLock::Held);
+        assert!(try_lock(one.as_fd(), u64::MAX).is_err());
+    }
+
+    #[test]
+    fn other_errors_are_passed_on() {
+        let read_only = File::open("/proc/self/exe").expect("open");
+        let error = try_lock(read_only.as_fd(), 0).expect_err("not open for writing");
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+}

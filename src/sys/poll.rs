@@ -61,3 +61,36 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: Option<u64>) -> io::Result<usize> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PollFd, poll};
+    use crate::sys::clock::boottime_ms;
+    use crate::sys::socket::{pair, send_with_fd};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn says_what_is_ready() {
+        let (one, other) = pair().expect("pair");
+        let mut fds =
+            [PollFd::new(one.as_fd(), true, true), PollFd::new(other.as_fd(), true, false)];
+        assert_eq!(poll(&mut fds, Some(0)).expect("poll"), 1);
+        assert!(fds[0].is_writable() && !fds[0].is_readable() && !fds[0].is_broken());
+        send_with_fd(one.as_fd(), b"x", None).expect("send");
+        assert_eq!(poll(&mut fds, None).expect("poll"), 2);
+        assert!(fds[1].is_readable() && !fds[1].is_writable());
+        drop(other);
+        assert_eq!(poll(&mut fds[..1], None).expect("poll"), 1);
+        assert!(fds[0].is_broken() && fds[0].is_readable(), "the end can be read");
+    }
+
+    #[test]
+    fn waits_no_longer_than_asked() {
+        let (one, _other) = pair().expect("pair");
+        let mut fds = [PollFd::new(one.as_fd(), true, false)];
+        let before_ms = boottime_ms();
+        assert_eq!(poll(&mut fds, Some(30)).expect("poll"), 0);
+        assert!(boottime_ms() - before_ms >= 30);
+        assert_eq!(poll(&mut [], Some(1)).expect("nothing to watch"), 0);
+    }
+}

@@ -7,6 +7,7 @@
 //!
 //! Not for: starting programs; children are forked, never executed anew.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -150,17 +151,21 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
 
 /// Closes what `/proc/self/fd` lists; without it, every number up to the limit.
 fn close_listed(keep: &[RawFd]) {
-    let listed: Vec<RawFd> = match std::fs::read_dir("/proc/self/fd") {
-        Ok(entries) => {
-            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
-        }
-        Err(_) => (0..descriptors_max()).collect(),
-    };
-    for fd in listed {
+    for fd in listed() {
         if keep.binary_search(&fd).is_err() {
             // SAFETY: as in `close_range`; a number that is not open gives EBADF.
             let _ = unsafe { libc::close(fd) };
         }
+    }
+}
+
+/// The descriptors that are open, and perhaps some that are not.
+fn listed() -> Vec<RawFd> {
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => {
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+        }
+        Err(_) => (0..descriptors_max()).collect(),
     }
 }
 
@@ -179,8 +184,47 @@ pub fn set_name(name: &str) {
     let _ = unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
+/// Removes a variable from this process's environment. `name` is one that the environment
+/// holds, or at least neither empty nor with `=` or a zero inside.
+pub fn remove_environment(name: &OsStr) {
+    // SAFETY: the program has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// Sets a variable in this process's environment; for `name` see [`remove_environment`].
+pub fn set_environment(name: &OsStr, value: &OsStr) {
+    // SAFETY: the program has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+}
+
 /// The effective user id.
 pub fn user_id() -> u32 {
     // SAFETY: geteuid has no preconditions and never fails.
     unsafe { libc::geteuid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{listed, set_name};
+    use std::os::fd::AsRawFd;
+
+    // What forks is tested in `tests/sys_process/`: these tests have threads.
+
+    #[test]
+    fn open_descriptors_are_listed() {
+        let file = std::fs::File::open("/dev/null").expect("open");
+        assert!(listed().contains(&file.as_raw_fd()));
+        assert!(listed().contains(&2));
+    }
+
+    #[test]
+    fn a_name_is_cut_to_fifteen_bytes() {
+        std::thread::spawn(|| {
+            set_name("edge-agent-keeper-of-the-share");
+            let path = "/proc/thread-self/comm";
+            assert_eq!(std::fs::read_to_string(path).expect("comm"), "edge-agent-keep\n");
+        })
+        .join()
+        .expect("the thread's own assertions");
+    }
 }

@@ -5,9 +5,10 @@
 //!    `SCM_RIGHTS`. At most one a call; more that arrive are closed.
 //! 3. Writing to a closed socket is `EPIPE`, never a signal.
 
+use std::fs::Permissions;
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -30,17 +31,14 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Listens on a Unix socket, non-blocking, made with the permissions `mode` (as 0o660).
+/// Listens on a Unix socket, non-blocking, with the permissions `mode` (as 0o660).
 ///
-/// The path must be free (`AddrInUse` otherwise) and no longer than 107 bytes.
+/// The path must be free (`AddrInUse` otherwise) and no longer than 107 bytes. For the moment
+/// between bind and chmod the umask alone says who may connect; it is left as it is, because it
+/// belongs to the whole process.
 pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let masked: libc::mode_t = 0o777 & !mode;
-    // SAFETY: umask takes any bits and never fails.
-    let before = unsafe { libc::umask(masked) };
-    let bound = UnixListener::bind(path);
-    // SAFETY: as above.
-    let _ = unsafe { libc::umask(before) };
-    let listener = bound?;
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -166,4 +164,93 @@ fn read_fd(head: &libc::cmsghdr, index: usize) -> OwnedFd {
     let fd = RawFd::from_ne_bytes(bytes);
     // SAFETY: the descriptor is new in this process and nobody else's.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Makes a socket's buffers as small as the kernel lets them be, so that writes are partial.
+#[cfg(test)]
+pub(crate) fn shrink_buffers(socket: BorrowedFd<'_>) {
+    for option in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
+        let bytes: libc::c_int = 1;
+        let value = (&raw const bytes).cast();
+        let length = size_of_val(&bytes).try_into().expect("4");
+        let fd = socket.as_raw_fd();
+        // SAFETY: `value` points to an integer of `length` bytes.
+        check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, value, length) })
+            .expect("sockets have buffers");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{listen_unix, pair, recv_with_fd, send_with_fd, set_nonblocking};
+    use std::io::{self, ErrorKind};
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn inode(fd: &impl AsRawFd) -> io::Result<u64> {
+        Ok(std::fs::metadata(format!("/proc/self/fd/{}", fd.as_raw_fd()))?.ino())
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_its_bytes() {
+        let (one, other) = pair().expect("pair");
+        let file = crate::sys::memfd::memfd("test", b"text").expect("memfd");
+        assert_eq!(send_with_fd(one.as_fd(), b"with", Some(file.as_fd())).expect("send"), 4);
+        assert_eq!(send_with_fd(one.as_fd(), b"without", None).expect("send"), 7);
+        let mut bytes = [0; 4];
+        let (count, fd) = recv_with_fd(other.as_fd(), &mut bytes).expect("receive");
+        assert_eq!((count, &bytes), (4, b"with"));
+        let fd = fd.expect("it came");
+        assert_ne!(fd.as_raw_fd(), file.as_raw_fd());
+        assert_eq!(inode(&fd).expect("stat"), inode(&file).expect("stat"));
+        let (count, fd) = recv_with_fd(other.as_fd(), &mut bytes).expect("receive");
+        assert_eq!((count, &bytes), (4, b"with"));
+        assert!(fd.is_none());
+    }
+
+    #[test]
+    fn received_descriptors_are_close_on_exec() {
+        let (one, other) = pair().expect("pair");
+        send_with_fd(one.as_fd(), b"x", Some(one.as_fd())).expect("send");
+        let (_, fd) = recv_with_fd(other.as_fd(), &mut [0]).expect("receive");
+        let fd = fd.expect("it came");
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+        let flags = info
+            .expect("fdinfo")
+            .lines()
+            .find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        assert_ne!(flags.expect("flags") & libc::O_CLOEXEC.cast_unsigned(), 0);
+    }
+
+    #[test]
+    fn waiting_can_be_switched_off_and_on() {
+        let (one, other) = pair().expect("pair");
+        set_nonblocking(other.as_fd(), true).expect("set");
+        let error = recv_with_fd(other.as_fd(), &mut [0]).expect_err("empty");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        set_nonblocking(other.as_fd(), false).expect("set");
+        send_with_fd(one.as_fd(), b"x", None).expect("send");
+        assert_eq!(recv_with_fd(other.as_fd(), &mut [0]).expect("receive").0, 1);
+    }
+
+    #[test]
+    fn a_closed_peer_is_an_error_and_no_signal() {
+        let (one, other) = pair().expect("pair");
+        drop(other);
+        let error = send_with_fd(one.as_fd(), b"x", None).expect_err("closed");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(recv_with_fd(one.as_fd(), &mut [0]).expect("end").0, 0);
+    }
+
+    #[test]
+    fn a_listener_has_the_permissions_asked_for() {
+        let path = std::env::temp_dir().join(format!("edge-listen-{}", std::process::id()));
+        let listener = listen_unix(&path, 0o660).expect("listen");
+        let mode = std::fs::metadata(&path).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert_eq!(listener.accept().expect_err("nobody").kind(), ErrorKind::WouldBlock);
+        let error = listen_unix(&path, 0o660).expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        std::fs::remove_file(&path).expect("remove");
+    }
 }

@@ -13,11 +13,11 @@ use super::super::channel::Link;
 use super::super::children::{self, Child};
 use super::super::collector;
 use super::super::config::Config;
-use super::super::config::files::Files;
 use super::super::console::Console;
 use super::super::gather::{Full, Gather};
 use super::super::keeper::{self, KeeperOrder, Place};
-use super::super::uplink::{self, CloudSetup};
+use super::super::cloud::CloudSetup;
+use super::super::uplink;
 use crate::engine::cloud::CloudOrder;
 use crate::engine::ident::{Lane, NodeName, SiteId, Term};
 use crate::engine::notes::{Alert, Level, Note};
@@ -59,7 +59,8 @@ pub(super) struct Hands {
     pub(super) node: NodeName,
     pub(super) place: Place,
     pub(super) config: Option<Config>,
-    pub(super) files: Files,
+    /// What an uplink is started with.
+    pub(super) setup: Option<CloudSetup>,
     pub(super) site: Option<SiteId>,
     pub(super) keeper: Option<Process>,
     pub(super) uplink: Option<Process>,
@@ -84,7 +85,7 @@ impl Hands {
             node,
             place,
             config: None,
-            files: Files::default(),
+            setup: None,
             site: None,
             keeper: None,
             uplink: None,
@@ -230,13 +231,13 @@ impl Hands {
     }
 
     fn fork_uplink(&mut self) -> std::io::Result<Child> {
+        let setup = self.setup.as_ref().ok_or(std::io::ErrorKind::InvalidInput)?;
         let (ours, theirs) = socket::pair()?;
-        let site = self.site.unwrap_or_default();
-        let setup = CloudSetup::new(self.config.as_ref(), &self.files, site, &self.node);
         let lease = &self.lease;
-        let socket = theirs.as_fd();
-        let child = children::spawn("edge-uplink", &[socket], |port| {
-            uplink::run(port, Some(socket), lease, &setup);
+        let child = children::spawn("edge-uplink", &[theirs.as_fd()], |port| {
+            if let Ok(socket) = theirs.try_clone() {
+                uplink::run(port, Some(socket), lease, setup);
+            }
         })?;
         self.uplink_socket = Some(ours);
         Ok(child)

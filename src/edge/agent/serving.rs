@@ -1,5 +1,6 @@
 //! What the console's clients ask, answered.
 
+use super::super::config;
 use super::super::console::{Answer, Ask, ConnectionId};
 use super::super::intake::{self, Refusal};
 use super::super::options::Listen;
@@ -14,6 +15,7 @@ impl Agent {
             match ask {
                 Ask::Status | Ask::Health | Ask::Master => self.show(connection, &ask),
                 Ask::Readings => self.take_in(connection),
+                Ask::ReadingsElsewhere => self.send_elsewhere(connection),
                 Ask::Switchover { to } => self.switch_over(connection, to),
             }
         }
@@ -30,7 +32,20 @@ impl Agent {
                 node: &status.node,
                 term: status.master.as_ref().map_or(0, |master| master.term),
             },
-            Ask::Status | Ask::Readings | Ask::Switchover { .. } => Answer::Status(&status),
+            Ask::Status
+            | Ask::Readings
+            | Ask::ReadingsElsewhere
+            | Ask::Switchover { .. } => Answer::Status(&status),
+        };
+        self.hands.console.answer(connection, answer);
+    }
+
+    /// Another node is master, or none, or the configuration wants no readings posted.
+    fn send_elsewhere(&mut self, connection: ConnectionId) {
+        let master = self.engine.master();
+        let answer = Answer::Elsewhere {
+            master: master.map(|(node, _)| node),
+            advertise: master.map_or("", |(_, advertise)| advertise),
         };
         self.hands.console.answer(connection, answer);
     }
@@ -38,12 +53,7 @@ impl Agent {
     /// Readings: all of a request, or nothing of it.
     fn take_in(&mut self, connection: ConnectionId) {
         if self.hands.collecting.is_none() {
-            let master = self.engine.master();
-            let answer = Answer::Elsewhere {
-                master: master.map(|(node, _)| node),
-                advertise: master.map_or("", |(_, advertise)| advertise),
-            };
-            self.hands.console.answer(connection, answer);
+            self.send_elsewhere(connection);
             return;
         }
         self.lines.clear();
@@ -82,12 +92,12 @@ impl Agent {
         self.event(Event::Switchover { to });
     }
 
-    /// Listens as the command line says, else as the configuration does.
+    /// Listens as the command line says, else as the configuration does, else as is usual.
     pub(super) fn listen_on_tcp(&mut self) {
-        let configured = self.hands.config.as_ref().map(|config| config.console.listen.as_str());
-        let listen = self.listen.or_else(|| configured.and_then(Listen::parse));
-        if let Some(listen) = listen {
-            self.hands.console.listen(listen);
-        }
+        let usual = config::Console::default();
+        let config = self.hands.config.as_ref();
+        let configured = config.map_or(&usual, |config| &config.console).listen.as_str();
+        let listen = self.listen.or_else(|| Listen::parse(configured)).unwrap_or(Listen::Off);
+        self.hands.console.set_tcp(listen, boottime_ms());
     }
 }

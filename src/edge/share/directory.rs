@@ -14,10 +14,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::fault::{cannot, foreign, missing, newer, short_name};
+use super::fault::{cannot, foreign, missing, newer, said, short_name};
 use super::{claims, file, lock, mount, segments, terms};
 use crate::engine::ident::{Lane, ShareClass, SiteId};
-use crate::engine::share::ShareError;
+use crate::engine::share::{ShareError, ShareFault};
 use crate::engine::slot::{HEADER_BYTES, Header, HeaderOf};
 use crate::limits::{LOCK_OFFSET, SLOT_BYTES, SLOTS};
 use crate::sys::random::{random_16, random_u64};
@@ -171,8 +171,10 @@ pub(super) fn site_of(file: &File, path: &Path, of: HeaderOf) -> Result<SiteId, 
 fn resolve(path: &Path, making: Making) -> Result<PathBuf, ShareError> {
     let found = match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && making != Making::Never => {
-            file::make_directory(path, making == Making::Parents)
-                .map_err(|error| cannot("make", path, &error))?;
+            if let Some(parent) = path.parent().filter(|_| making == Making::Parents) {
+                fs::create_dir_all(parent).map_err(|error| cannot("make", parent, &error))?;
+            }
+            file::make_directory(path).map_err(|error| cannot("make", path, &error))?;
             fs::canonicalize(path)
         }
         found => found,
@@ -276,7 +278,7 @@ fn make_directories(root: &Root) -> Result<(), ShareError> {
 fn make_under(parent: &Path, directories: &[PathBuf]) -> Result<(), ShareError> {
     let mut made = false;
     for path in directories {
-        made |= file::make_directory(path, false).map_err(|error| cannot("make", path, &error))?;
+        made |= file::make_directory(path).map_err(|error| cannot("make", path, &error))?;
     }
     if made { file::sync_directory(parent) } else { Ok(()) }
 }
@@ -306,10 +308,23 @@ fn link_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> Result<(), S
         .and_then(|()| match fs::hard_link(&aside, path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(cannot("link", path, &error)),
+            Err(error) => Err(cannot_link(path, &error)),
         });
     let gone = file::delete(&aside);
     linked.and(gone).and_then(|()| file::sync_directory(folder))
+}
+
+fn cannot_link(path: &Path, error: &io::Error) -> ShareError {
+    match error.raw_os_error() {
+        Some(errno @ (libc::EPERM | libc::ENOTSUP | libc::ENOSYS | libc::EMLINK)) => {
+            let name = short_name(path);
+            let text = format_args!(
+                "share: cannot link {name}: this file system has no hard links: it cannot be used"
+            );
+            said(ShareFault::Other, errno, text)
+        }
+        Some(_) | None => cannot("link", path, error),
+    }
 }
 
 fn write_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> io::Result<()> {
@@ -326,10 +341,10 @@ fn write_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> io::Result<
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::super::testing::Folder;
     use super::*;
-    use crate::engine::share::ShareFault;
 
     fn wanted(path: &Path, making: Making) -> Wanted<'_> {
         Wanted { path, making, expected: None, network: false }
@@ -363,6 +378,11 @@ mod tests {
         assert!(!folder.path.join("a").exists());
         assert!(open(wanted(&folder.path.join("c"), Making::Here)).is_ok());
         assert!(open(wanted(&deep, Making::Parents)).is_ok());
+        let access =
+            |path: &Path| fs::metadata(path).expect("a directory").permissions().mode() & 0o777;
+        assert_eq!(access(&deep), 0o700);
+        assert_eq!(access(&deep.join("edge.terms")), 0o600);
+        assert_ne!(access(&folder.path.join("a")), 0o700, "others pass through it");
     }
 
     #[test]

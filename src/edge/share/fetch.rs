@@ -22,7 +22,7 @@ use super::fault::cannot;
 use super::{file, segments};
 use crate::engine::ident::{Cursor, Lane, Term};
 use crate::engine::segment::{
-    GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader,
+    FIRST_OFFSET, GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::engine::share::{Fetch, Fetched, ShareError};
 use crate::limits::{
@@ -33,9 +33,6 @@ use crate::limits::{
 /// Bytes read at a time: the largest group, and the head of the next.
 const WINDOW_BYTES: usize = GROUP_HEAD_BYTES + GROUP_BYTES_MAX + 4_096;
 const _: () = assert!(WINDOW_BYTES < SEGMENT_READ_BYTES_MAX as usize);
-/// Where the first group begins.
-const FIRST_GROUP: u32 = 64;
-const _: () = assert!(FIRST_GROUP as usize == SEGMENT_HEADER_BYTES);
 
 /// The buffers, kept from batch to batch, and how far damage has been counted.
 #[derive(Debug, Default)]
@@ -95,12 +92,12 @@ impl Fetcher {
         order: Fetch,
         seen: &mut Fetched,
     ) -> Result<Option<u32>, ShareError> {
-        if order.from.offset > FIRST_GROUP {
+        if order.from.offset > FIRST_OFFSET {
             return Ok(Some(order.from.offset));
         }
         let there = reader.view(0, SEGMENT_HEADER_BYTES)?;
         if SegmentHeader::decode(there).as_ref() == Some(header) {
-            return Ok(Some(FIRST_GROUP));
+            return Ok(Some(FIRST_OFFSET));
         }
         self.pass(root, reader, order, 0, 0, seen)
     }

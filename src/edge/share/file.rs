@@ -42,12 +42,9 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Makes one directory; one that is there is as good. `parents`: those above it, too.
-pub(super) fn make_directory(path: &Path, parents: bool) -> io::Result<bool> {
-    if parents && path.is_dir() {
-        return Ok(false);
-    }
-    match fs::DirBuilder::new().recursive(parents).mode(DIRECTORY_MODE).create(path) {
+/// Makes one directory for us alone; one that is there is as good.
+pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
+    match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),

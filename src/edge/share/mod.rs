@@ -17,6 +17,7 @@ mod directory;
 mod fault;
 mod fetch;
 mod file;
+mod load;
 mod lock;
 pub mod mount;
 mod nodes;
@@ -41,7 +42,7 @@ use terms::{LastWrite, Wrote};
 
 use crate::edge::channel::Link;
 use crate::edge::keeper::{BatchHead, Hello, Place};
-use crate::engine::ident::{ShareClass, SiteId};
+use crate::engine::ident::{NodeName, ShareClass, SiteId};
 use crate::engine::share::{
     Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled, ShareError,
     ShareFault, ShareOrder, ShareOutcome,
@@ -83,7 +84,7 @@ impl Share {
     /// Performs an order. `body` and `fd` came with it: the groups of `Append`, the socket of
     /// `Attach`. What goes back with the outcome is [`Self::body`].
     pub fn perform(&mut self, order: ShareOrder, body: &[u8], fd: Option<OwnedFd>) -> ShareOutcome {
-        self.files.clear();
+        self.files = Vec::new();
         self.act(order, body, fd).unwrap_or_else(ShareOutcome::Failed)
     }
 
@@ -113,7 +114,10 @@ impl Share {
         let root = self.root.clone().ok_or_else(not_open);
         match order {
             ShareOrder::Open => self.open(),
-            ShareOrder::Load => Ok(ShareOutcome::Loaded),
+            ShareOrder::Load => {
+                self.files = load::load(&self.place, root.as_ref().ok())?.to_bytes();
+                Ok(ShareOutcome::Loaded)
+            }
             ShareOrder::Poll(poll) => self.poll(&root?, poll).map(ShareOutcome::Polled),
             ShareOrder::Claim { term } => claims::create(&root?, term, &self.place.node)
                 .map(|created| ShareOutcome::Claimed { created }),
@@ -296,4 +300,18 @@ pub fn look(path: &Path) -> Result<Looked, ShareError> {
         pages.extend(nodes::read(&root, node)?);
     }
     Ok(Looked { site: root.site, class, newest, nodes: pages })
+}
+
+/// `nodes forget`: deletes a node's page; `false`: it had none. A node that lives writes
+/// another within seconds.
+///
+/// # Errors
+///
+/// There is no data directory, or the page cannot be deleted.
+pub fn forget(path: &Path, node: &NodeName) -> Result<bool, ShareError> {
+    let (root, _) = directory::find(path)?;
+    let page = root.nodes().join(node.as_str());
+    let there = page.exists();
+    file::delete(&page)?;
+    Ok(there)
 }

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::directory::Root;
 use super::fault::{cannot, fault_of};
 use super::file;
+use crate::edge::machine::machine_id;
 use crate::engine::codec::{CRC_32C, Reader, Writer};
 use crate::engine::ident::NodeName;
 use crate::engine::share::{NodeRecord, NodesOrder, NodesRead, NodesSeen, ShareError, ShareFault};
@@ -32,6 +33,7 @@ use crate::engine::slot::FORMAT;
 use crate::limits::{NODES_MAX, PATH_MAX};
 
 const MAGIC: [u8; 8] = *b"EDGENODE";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const PAGE_BYTES: usize = 4_096;
 const HEAD_BYTES: usize = 20;
 
@@ -47,7 +49,7 @@ pub struct NodePage {
 /// What tells hosts apart.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HostMark {
-    /// `/etc/machine-id`; empty: it has none.
+    /// What stays the same on it; empty: it has nothing like that.
     pub machine: String<36>,
     /// `/proc/sys/kernel/random/boot_id`; empty: unknown.
     pub boot: String<36>,
@@ -59,8 +61,8 @@ impl HostMark {
     /// Reads this host's marks.
     pub fn of_this_host(path: &Path) -> Self {
         Self {
-            machine: first_line("/etc/machine-id"),
-            boot: first_line("/proc/sys/kernel/random/boot_id"),
+            machine: fitting(&machine_id()),
+            boot: fitting(fs::read_to_string(BOOT_ID).unwrap_or_default().trim()),
             path: fitting(&path.to_string_lossy()),
         }
     }
@@ -169,11 +171,6 @@ fn sum_of(bytes: &[u8], length: usize) -> u32 {
     digest.update(&bytes[..16]);
     digest.update(&bytes[HEAD_BYTES..HEAD_BYTES + length]);
     digest.finalize()
-}
-
-fn first_line<const N: usize>(path: &str) -> String<N> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    fitting(text.lines().next().unwrap_or_default().trim())
 }
 
 fn fitting<const N: usize>(text: &str) -> String<N> {

@@ -292,6 +292,9 @@ fn two_nodes_see_each_other() {
     let ShareOutcome::Nodes(seen) = outcome else { panic!("{outcome:?}") };
     assert_eq!(seen.records.as_slice(), [record("gw-1")]);
     assert_eq!(look(&folder.path).expect("looked").nodes.len(), 2);
+    assert!(forget(&folder.path, &node("gw-1")).expect("forgotten"));
+    assert!(!forget(&folder.path, &node("gw-1")).expect("asked"));
+    assert_eq!(look(&folder.path).expect("looked").nodes.len(), 1);
 }
 
 #[test]
