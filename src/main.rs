@@ -1,2 +1,34 @@
-//! `edge-agent`: see the crate's documentation.
-fn main() {}
+//! `edge-agent`: reads the command line, carries out the command, gives its exit code.
+
+use std::env;
+use std::ffi::OsString;
+use std::panic;
+use std::process::exit;
+
+use edge_agent::edge::commands::{self, exit as code};
+use edge_agent::edge::options::{self, Options};
+use edge_agent::sys::process::exit_now;
+
+fn main() {
+    panic::set_hook(Box::new(|bug| {
+        if log::max_level() == log::LevelFilter::Off {
+            eprintln!("edge-agent: {bug}");
+        }
+        log::error!("{bug}");
+        exit_now(code::BUG);
+    }));
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    match options::parse(env::args_os().skip(1), &environment) {
+        Ok(asked) => exit(commands::carry_out(&asked, agent)),
+        Err(usage) => {
+            eprintln!("edge-agent: {usage}");
+            exit(code::USAGE);
+        }
+    }
+}
+
+/// What `run` runs.
+fn agent(_: &Options) -> i32 {
+    log::error!("this build has no agent in it");
+    code::UNAVAILABLE
+}
