@@ -72,30 +72,30 @@ pub struct ConnectionId {
 }
 
 impl Console {
-    /// Listens on `agent.sock` in the run directory and on a TCP address, whichever is wanted.
-    /// What cannot be listened on is logged and tried again.
-    pub fn open(run_dir: Option<&Path>, tcp: Listen, now_ms: u64) -> Self {
+    /// A console on `agent.sock` in the run directory, opened by the first
+    /// [`Console::watch`]; what cannot be listened on is logged and tried again.
+    pub fn open(run_dir: &Path) -> Self {
         let mut places = Vec::with_capacity(CONNECTIONS_MAX);
         places.resize_with(CONNECTIONS_MAX, || Place { connection: None, visit: 0 });
-        let mut console = Self {
-            doors: [run_dir.map_or_else(Door::nowhere, Door::unix), tcp_door(tcp)],
+        Self {
+            doors: [Door::unix(run_dir), Door::nowhere()],
             places,
             buffers: vec![0; CONNECTIONS_MAX * BUFFERS_BYTES],
             bodies: Bodies::new(),
-            now_ms,
+            now_ms: 0,
             next: 0,
-        };
-        console.tick(now_ms);
-        console
+        }
     }
 
-    /// Listens on another TCP address; nothing changes if it is the same.
-    pub fn set_tcp(&mut self, tcp: Listen, now_ms: u64) {
-        let wanted = tcp_door(tcp);
+    /// Listens on this TCP address too, in place of any other.
+    pub fn listen(&mut self, tcp: Listen) {
+        let wanted = match tcp {
+            Listen::Off => Door::nowhere(),
+            Listen::At(address) => Door::tcp(address),
+        };
         if !self.doors[1].is_for_the_same(&wanted) {
             self.doors[1].close();
             self.doors[1] = wanted;
-            self.tick(now_ms);
         }
     }
 
@@ -111,10 +111,12 @@ impl Console {
     }
 
     /// Adds what is to be waited for.
-    pub fn watch(&mut self, fds: &mut Vec<PollFd>) {
+    pub fn watch(&mut self, fds: &mut Vec<PollFd>, now_ms: u64) {
+        self.tick(now_ms);
+        let first = fds.len();
         let mut add = |fd: PollFd| {
             fds.push(fd);
-            fds.len() - 1
+            fds.len() - 1 - first
         };
         for door in [0, 1] {
             let has_room = self.has_room(door);
@@ -136,8 +138,8 @@ impl Console {
         doors.chain(connections).chain(self.room_ms()).min()
     }
 
-    /// Reads, writes, accepts and drops; `fds` is the list that [`Console::watch`] added to,
-    /// after `poll(2)`.
+    /// Reads, writes, accepts and drops; `fds` begins with what [`Console::watch`] added, after
+    /// `poll(2)`.
     pub fn turn(&mut self, fds: &[PollFd], now_ms: u64) {
         self.tick(now_ms);
         for place in 0..self.places.len() {
@@ -343,13 +345,6 @@ impl Console {
 
 fn is_tcp(connection: &Connection) -> bool {
     matches!(connection.origin, Origin::Tcp(_))
-}
-
-fn tcp_door(tcp: Listen) -> Door {
-    match tcp {
-        Listen::Off => Door::nowhere(),
-        Listen::At(address) => Door::tcp(address),
-    }
 }
 
 #[cfg(test)]

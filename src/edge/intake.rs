@@ -18,10 +18,8 @@
 use std::fmt::{self, Write as _};
 
 use super::json::{Fault, Kind, Scanner, Text, Value};
-use crate::limits::RECORD_BYTES_MAX;
+use crate::limits::{RECORD_BYTES_MAX, THING_KEY_MAX};
 
-/// Bytes of a thing's key, as UTF-8.
-pub const THING_KEY_MAX: usize = 64;
 /// The latest timestamp, in ms since the epoch (in the year 2286): a later one is a slip of
 /// the unit.
 pub const TIMESTAMP_MAX: u64 = 9_999_999_999_999;

@@ -1,9 +1,11 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod agent;
 pub mod alerts;
 pub mod channel;
 pub mod children;
 pub mod cloud;
+pub mod collector;
 pub mod config;
 pub mod console;
 pub mod gather;
@@ -14,4 +16,5 @@ pub mod logging;
 pub mod machine;
 pub mod options;
 pub mod share;
+pub mod sources;
 pub mod uplink;

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -31,8 +32,9 @@ impl Rig {
             std::env::temp_dir().join(format!("edge-console-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a scratch folder");
-        let tcp = Listen::parse("127.0.0.1:0").expect("an address");
-        let console = Console::open(Some(&folder), tcp, 1_000);
+        let mut console = Console::open(&folder);
+        console.listen(Listen::parse("127.0.0.1:0").expect("an address"));
+        console.watch(&mut Vec::new(), 1_000);
         Self { folder, console, now_ms: 1_000, asked: Vec::new(), answers: true }
     }
 
@@ -51,10 +53,11 @@ impl Rig {
 
     /// One turn of the agent's loop.
     fn turn(&mut self) -> usize {
-        let mut fds = Vec::new();
-        self.console.watch(&mut fds);
-        let ready = poll(&mut fds, Some(1)).expect("poll works");
-        self.console.turn(&fds, self.now_ms);
+        let own = std::io::stdin();
+        let mut fds = vec![PollFd::new(own.as_fd(), false, false)];
+        self.console.watch(&mut fds, self.now_ms);
+        let ready = poll(&mut fds[1..], Some(1)).expect("poll works");
+        self.console.turn(&fds[1..], self.now_ms);
         while let Some((id, ask)) = self.console.next() {
             let body = self.console.body(id).to_vec();
             if self.answers {
@@ -486,33 +489,39 @@ fn nothing_is_allocated_while_the_intake_is_closed() {
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let mut rig = Rig::new("stale");
     let path = rig.folder.join(SOCKET);
-    let mut second = Console::open(Some(&rig.folder), Listen::Off, 5_000);
+    let mut second = Console::open(&rig.folder);
+    second.watch(&mut Vec::new(), 5_000);
     assert_eq!(second.deadline_ms(), Some(5_000 + u64::from(LISTEN_WAIT_MS)));
     let mut client = rig.unix();
     assert!(rig.exchange(&mut client, GET).starts_with(OK), "the first still has it");
-    let first = std::mem::replace(&mut rig.console, Console::open(None, Listen::Off, 0));
-    drop(first);
+    drop(std::mem::replace(&mut rig.console, Console::open(&rig.folder)));
     assert!(path.exists(), "a crash leaves the file");
     second.turn(&[], 5_000 + u64::from(LISTEN_WAIT_MS));
     assert_eq!(second.deadline_ms(), None);
     rig.console = second;
     let mut client = rig.unix();
     assert!(rig.exchange(&mut client, GET).starts_with(OK));
-    let second = std::mem::replace(&mut rig.console, Console::open(None, Listen::Off, 0));
+    let second = std::mem::replace(&mut rig.console, Console::open(&rig.folder));
     second.close();
     assert!(!path.exists(), "a clean stop does not");
 }
 
 #[test]
 fn an_address_that_others_can_reach_is_refused_and_another_taken() {
-    let mut console = Console::open(None, Listen::parse("0.0.0.0:0").expect("an address"), 0);
-    assert_eq!((console.address(), console.deadline_ms()), (None, None));
-    console.set_tcp(Listen::parse("localhost:0").expect("an address"), 0);
-    let address = console.address().expect("it listens");
-    console.set_tcp(Listen::parse("localhost:0").expect("an address"), 0);
-    assert_eq!(console.address(), Some(address), "the same");
-    let taken = Console::open(None, Listen::At(address), 0);
-    assert_eq!((taken.address(), taken.deadline_ms()), (None, Some(u64::from(LISTEN_WAIT_MS))));
-    console.set_tcp(Listen::Off, 0);
-    assert_eq!(console.address(), None);
+    let nowhere = Path::new("/nonexistent");
+    let listen = |console: &mut Console, text: &str| {
+        console.listen(Listen::parse(text).expect("an address"));
+        console.watch(&mut Vec::new(), 0);
+        console.address()
+    };
+    let mut console = Console::open(nowhere);
+    assert_eq!(listen(&mut console, "0.0.0.0:0"), None);
+    let address = listen(&mut console, "localhost:0").expect("it listens");
+    assert_eq!(listen(&mut console, "localhost:0"), Some(address), "the same");
+    let mut taken = Console::open(nowhere);
+    assert_eq!(listen(&mut taken, &address.to_string()), None);
+    assert_eq!(listen(&mut console, "off"), None);
+    assert_eq!(taken.deadline_ms(), Some(u64::from(LISTEN_WAIT_MS)));
+    taken.watch(&mut Vec::new(), u64::from(LISTEN_WAIT_MS));
+    assert_eq!(taken.address(), Some(address));
 }
