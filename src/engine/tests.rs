@@ -1,3 +1,4 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it is about")]
 //! Whole engines on a share and a cloud in memory that do as they are told, unless a test
 //! takes something away. Time is a number.
 
@@ -78,6 +79,7 @@ impl Site {
 
     fn perform(&mut self, place: usize, effect: Effect) {
         let node = &mut self.nodes[place];
+        #[allow(clippy::similar_names, reason = "both words are the glossary's")]
         match effect {
             Effect::Share(order) => node.orders.push(order),
             Effect::StartKeeper => self.event(place, Event::KeeperStarted),

@@ -21,6 +21,7 @@ use super::super::uplink;
 use crate::engine::cloud::CloudOrder;
 use crate::engine::ident::{Lane, NodeName, SiteId, Term};
 use crate::engine::notes::{Alert, Level, Note};
+use crate::engine::segment::GroupOf;
 use crate::engine::share::ShareOrder;
 use crate::engine::{Effect, Event};
 use crate::sys::clock::wall_ms;
@@ -263,7 +264,9 @@ impl Hands {
     }
 
     fn collect(&mut self, term: Term) {
-        self.gathers.iter_mut().for_each(Gather::begin);
+        for lane in Lane::ALL {
+            self.gathers[lane.index()].begin(GroupOf { term, lane });
+        }
         self.collecting = Some(term);
         self.judge_intake();
         self.start_collector();
