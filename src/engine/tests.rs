@@ -79,7 +79,6 @@ impl Site {
 
     fn perform(&mut self, place: usize, effect: Effect) {
         let node = &mut self.nodes[place];
-        #[allow(clippy::similar_names, reason = "both words are the glossary's")]
         match effect {
             Effect::Share(order) => node.orders.push(order),
             Effect::StartKeeper => self.event(place, Event::KeeperStarted),
@@ -108,7 +107,7 @@ impl Site {
                 }
             }
             Effect::OutcomeUnknown => node.durable = 0,
-            Effect::Note(note) => node.notes.push(note.to_string()),
+            Effect::Note(said) => node.notes.push(said.to_string()),
             Effect::Alert(alert) => node.alerts.push(alert),
             Effect::Exit => node.exited = true,
         }
