@@ -6,7 +6,7 @@ use std::panic;
 use std::process::exit;
 
 use edge_agent::edge::commands::{self, exit as code};
-use edge_agent::edge::options::{self, Options};
+use edge_agent::edge::{agent, options};
 use edge_agent::sys::process::exit_now;
 
 fn main() {
@@ -19,16 +19,10 @@ fn main() {
     }));
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
     match options::parse(env::args_os().skip(1), &environment) {
-        Ok(asked) => exit(commands::carry_out(&asked, agent)),
+        Ok(asked) => exit(commands::carry_out(&asked, agent::run)),
         Err(usage) => {
             eprintln!("edge-agent: {usage}");
             exit(code::USAGE);
         }
     }
-}
-
-/// What `run` runs.
-fn agent(_: &Options) -> i32 {
-    log::error!("this build has no agent in it");
-    code::UNAVAILABLE
 }

@@ -17,8 +17,8 @@ use heapless::String;
 
 use self::hands::{Hands, Soon};
 use super::children;
-use super::collector::{CollectorAnswer, CollectorOrder};
 use super::cloud::CloudSetup;
+use super::collector::{CollectorAnswer, CollectorOrder};
 use super::config::{self, Config, Files, Origin};
 use super::console::Console;
 use super::keeper::{KeeperAnswer, Place};
@@ -98,8 +98,10 @@ impl Agent {
             version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             alone: options.alone,
         };
-        let tcp = options.console.unwrap_or(Listen::Off);
-        let console = Console::open(Some(&options.run_dir), tcp, boottime_ms());
+        let mut console = Console::open(&options.run_dir);
+        if let Some(tcp) = options.console {
+            console.listen(tcp);
+        }
         Ok(Self {
             engine: Engine::new(host),
             settings: Settings::default(),
@@ -143,7 +145,7 @@ impl Agent {
             }
         }
         let console_at = self.watched.len();
-        self.hands.console.watch(&mut self.watched);
+        self.hands.console.watch(&mut self.watched, now_ms);
         let mut due_ms = self.engine.deadline_ms(now_ms);
         due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
         if self.hands.collecting.is_some() && self.hands.collector.is_some() {
@@ -247,8 +249,7 @@ impl Agent {
     }
 
     fn take_collector(&mut self) {
-        while let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut())
-        {
+        while let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut()) {
             let answer = link.flush().and_then(|()| link.receive::<CollectorAnswer>());
             match answer {
                 Ok(None) => return,

@@ -57,9 +57,10 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("{node} has been silent for {} s", silent_ms / 1_000)
         }
         Alert::NodeReturned { node } => format!("{node} is back"),
-        Alert::GroupDamaged { stretches, bytes } => {
-            format!("{bytes} damaged bytes in {stretches} places of the journal were set aside")
-        }
+        Alert::GroupDamaged { stretches, bytes, records } => format!(
+            "{bytes} damaged bytes in {stretches} places of the journal were set aside; \
+             {records} records are missing"
+        ),
     }
 }
 
@@ -75,8 +76,8 @@ fn write_figures(alert: &Alert, data: &mut String) {
             write!(data, ",\"lost\":\"{node}\",\"silent_ms\":{silent_ms},\"stopped\":{stopped}")
         }
         Alert::NodeReturned { node } => write!(data, ",\"returned\":\"{node}\""),
-        Alert::GroupDamaged { stretches, bytes } => {
-            write!(data, ",\"stretches\":{stretches},\"bytes\":{bytes}")
+        Alert::GroupDamaged { stretches, bytes, records } => {
+            write!(data, ",\"stretches\":{stretches},\"bytes\":{bytes},\"records\":{records}")
         }
     };
     written.expect("a String takes all text");

@@ -9,7 +9,7 @@
 //!
 //! It does not decide when to write: the engine does, by what `bytes` and `through_seq` say.
 
-use crate::engine::segment::{GROUP_HEAD_BYTES, GroupHead};
+use crate::engine::segment::{GROUP_HEAD_BYTES, GroupHead, GroupOf};
 use crate::limits::{GATHER_BYTES_MAX, GROUP_BYTES_MAX};
 
 /// The groups of one lane.
@@ -21,17 +21,20 @@ pub struct Gather {
     group_at: usize,
     group_count: u32,
     next_seq: u64,
+    /// Whose records; `None` while nothing is collected.
+    of: Option<GroupOf>,
 }
 
-/// There is no room.
+/// There is no room, or nothing is collected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
 impl Gather {
     /// A new term: nothing is gathered, the next seq is 1.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, of: GroupOf) {
         self.clear();
         self.next_seq = 1;
+        self.of = Some(of);
     }
 
     /// Drops everything, and the memory with it: a standby needs none.
@@ -43,7 +46,9 @@ impl Gather {
     pub fn push(&mut self, lines: &[u8]) -> Result<u64, Full> {
         // Heads: one for the group that is open, and one for every half group at worst.
         let heads = 2 + 2 * lines.len() / GROUP_BYTES_MAX;
-        if self.filling.len() + lines.len() + heads * GROUP_HEAD_BYTES > GATHER_BYTES_MAX {
+        if self.of.is_none()
+            || self.filling.len() + lines.len() + heads * GROUP_HEAD_BYTES > GATHER_BYTES_MAX
+        {
             return Err(Full);
         }
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -91,17 +96,19 @@ impl Gather {
     }
 
     fn seal(&mut self) {
-        if self.group_count > 0 {
-            let first_seq = self.next_seq - u64::from(self.group_count);
-            GroupHead::seal(&mut self.filling[self.group_at..], first_seq, self.group_count);
-            self.group_count = 0;
-        }
+        let Some(of) = self.of.filter(|_| self.group_count > 0) else { return };
+        let first_seq = self.next_seq - u64::from(self.group_count);
+        GroupHead::seal(&mut self.filling[self.group_at..], of, first_seq, self.group_count);
+        self.group_count = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ident::Lane;
+
+    const OF: GroupOf = GroupOf { term: 3, lane: Lane::Readings };
 
     /// The (first seq, count, records) of each group, all of them whole.
     fn groups(mut bytes: &[u8]) -> Vec<(u64, u32, Vec<u8>)> {
@@ -109,7 +116,7 @@ mod tests {
         while !bytes.is_empty() {
             let head = GroupHead::decode(bytes).expect("a head");
             let (group, rest) = bytes.split_at(head.group_bytes());
-            assert!(head.matches(group, &group[GROUP_HEAD_BYTES..]), "a whole group");
+            assert!(head.matches(OF, group, &group[GROUP_HEAD_BYTES..]), "a whole group");
             found.push((head.first_seq, head.count, group[GROUP_HEAD_BYTES..].to_vec()));
             bytes = rest;
         }
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn what_came_together_is_one_group_and_seqs_go_on() {
         let mut gather = Gather::default();
-        gather.begin();
+        gather.begin(OF);
         assert_eq!(gather.push(b"a\nb\n"), Ok(2));
         assert_eq!(gather.push(b"c\n"), Ok(3));
         assert_eq!(groups(gather.take()), [(1, 3, b"a\nb\nc\n".to_vec())]);
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn groups_stay_within_their_bound() {
         let mut gather = Gather::default();
-        gather.begin();
+        gather.begin(OF);
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         for _ in 0..200 {
             gather.push(&line).expect("room for 200 kB");
@@ -149,7 +156,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_whole() {
         let mut gather = Gather::default();
-        gather.begin();
+        gather.begin(OF);
         let lines = b"0123456789abcde\n".repeat(1_000);
         while gather.push(&lines).is_ok() {}
         let (bytes, through_seq) = (gather.bytes(), gather.through_seq());

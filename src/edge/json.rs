@@ -104,8 +104,9 @@ pub struct Mark {
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
     text: &'a [u8],
+    /// The text up to where this scanner goes.
+    seen: &'a [u8],
     at: usize,
-    end: usize,
     /// Containers that are open, and which of them are objects (the lowest bit: the innermost).
     depth: usize,
     objects: u32,
@@ -128,8 +129,9 @@ impl<'a> Scanner<'a> {
     /// Sees the bytes from `start` to `end` of `text` alone; faults count from the text's
     /// own beginning. For NDJSON, whose lines are texts of their own.
     pub fn within(text: &'a [u8], start: usize, end: usize) -> Self {
-        let end = end.min(text.len());
-        Self { text, at: start.min(end), end, depth: 0, objects: 0, fresh: false, changes: 0 }
+        let seen = &text[..end.min(text.len())];
+        let at = start.min(seen.len());
+        Self { text, seen, at, depth: 0, objects: 0, fresh: false, changes: 0 }
     }
 
     /// What the next value is; it stays the next.
@@ -226,20 +228,34 @@ impl<'a> Scanner<'a> {
     /// Nothing but white space may follow.
     pub fn finish(&mut self) -> Result<(), Fault> {
         self.skip_space();
-        if self.at < self.end { Err(self.fault("nothing more")) } else { Ok(()) }
+        if self.at < self.seen.len() { Err(self.fault("nothing more")) } else { Ok(()) }
     }
 
     /// A fault at the place where this scanner stands.
+    #[cold]
     pub fn fault(&self, expected: &'static str) -> Fault {
         Fault::new(self.text, self.at, expected)
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
-        self.rest().first().copied()
+        self.seen.get(self.at).copied()
     }
 
     fn rest(&self) -> &'a [u8] {
-        &self.text[self.at..self.end]
+        &self.seen[self.at..]
+    }
+
+    /// Passes over bytes for as long as they are such; gives how many.
+    #[inline]
+    fn skip(&mut self, is_such: impl Fn(u8) -> bool) -> usize {
+        let start = self.at;
+        let mut at = start;
+        while at < self.seen.len() && is_such(self.seen[at]) {
+            at += 1;
+        }
+        self.at = at;
+        at - start
     }
 
     fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
@@ -251,11 +267,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_space(&mut self) {
-        let start = self.at;
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
-        }
-        self.changes += usize::from(self.at > start);
+        let count = self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        self.changes += usize::from(count > 0);
     }
 
     fn enter(&mut self, kind: Kind) -> Result<(), Fault> {
@@ -306,11 +319,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) -> Result<usize, Fault> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at == start { Err(self.fault("a digit")) } else { Ok(self.at - start) }
+        let count = self.skip(|byte| byte.is_ascii_digit());
+        if count == 0 { Err(self.fault("a digit")) } else { Ok(count) }
     }
 
     /// RFC 8259 6, and within the range of an `f64`.
@@ -350,6 +360,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let (mut is_ascii, mut is_escaped) = (true, false);
         loop {
+            self.skip(|byte| (b' '..128).contains(&byte) && byte != b'"' && byte != b'\\');
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -357,7 +368,7 @@ impl<'a> Scanner<'a> {
                     self.escape()?;
                 }
                 Some(byte) if byte >= b' ' => {
-                    is_ascii &= byte.is_ascii();
+                    is_ascii = false;
                     self.at += 1;
                 }
                 Some(_) => return Err(self.fault("an escape in place of a control character")),

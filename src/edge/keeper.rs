@@ -9,7 +9,7 @@
 //! 4. It ends when the agent's channel does, and the lock with it.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,14 @@ pub struct Place {
     pub require_network: bool,
     /// This node.
     pub node: NodeName,
+}
+
+impl Place {
+    /// The folder of the configuration: relative paths in it start there.
+    pub fn folder(&self) -> &Path {
+        let beside = self.config.as_deref().and_then(Path::parent);
+        beside.unwrap_or(&self.data_dir)
+    }
 }
 
 /// The head of a frame from the agent. The groups of `Append` are its body; the socket of

@@ -1,5 +1,6 @@
 //! The edge: performs what the engine decided, on processes, sockets and files.
 
+pub mod agent;
 pub mod alerts;
 pub mod channel;
 pub mod children;

@@ -335,12 +335,14 @@ impl Engine {
         seen: &Fetched,
         out: &mut Out<'_>,
     ) {
-        if seen.damaged > 0 {
-            let (stretches, bytes) = (seen.damaged, seen.damaged_bytes);
-            out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes }));
-            out(Effect::Alert(Alert::GroupDamaged { stretches, bytes }));
-        }
         let from = self.journal.status(lane).cursor;
+        // The seqs of a term have no gap: what is not there was damaged.
+        let records = if seen.count > 0 { seen.first_seq.saturating_sub(from.seq) } else { 0 };
+        if seen.damaged > 0 || records > 0 {
+            let (stretches, bytes) = (seen.damaged, seen.damaged_bytes);
+            out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
+            out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
+        }
         if seen.count == 0 {
             let moved = self.journal.nothing_fetched(now.ms, lane, seen);
             if !moved && !self.segment_missing_told {

@@ -439,7 +439,19 @@ impl Engine {
         let writing = match asked {
             Asked::Append { .. } => true,
             Asked::Prove { create, .. } => create != [0, 0],
-            _ => false,
+            Asked::Open
+            | Asked::Load
+            | Asked::Poll
+            | Asked::Claim { .. }
+            | Asked::Announce
+            | Asked::Fetch { .. }
+            | Asked::Survey
+            | Asked::Attach
+            | Asked::Nodes
+            | Asked::Newest { .. }
+            | Asked::Sweep { .. }
+            | Asked::Tidy
+            | Asked::Release => false,
         };
         let known = if writing { &mut self.write_fault } else { &mut self.fault };
         if known.as_ref() != Some(error) {

@@ -54,7 +54,7 @@ pub enum Note {
     RequestLate { after_ms: u64 },
     UplinkGone,
     SegmentMissing { lane: Lane, term: Term, segment: u32 },
-    GroupDamaged { lane: Lane, stretches: u32, bytes: u32 },
+    GroupDamaged { lane: Lane, stretches: u32, bytes: u32, records: u64 },
     RedundancyLost,
     RedundancyRestored,
     NodeLost { node: NodeName, silent_ms: u64, stopped: bool },
@@ -152,9 +152,10 @@ impl fmt::Display for Note {
                 "journal: {} segment {term:08}-{segment:06} is named and not there; waiting for it",
                 lane.name()
             ),
-            Self::GroupDamaged { lane, stretches, bytes } => write!(
+            Self::GroupDamaged { lane, stretches, bytes, records } => write!(
                 out,
-                "journal: {bytes} damaged bytes in {stretches} places of the {} set aside in declined/",
+                "journal: {bytes} damaged bytes in {stretches} places of the {} set aside in \
+                 declined/; {records} records are missing",
                 lane.name()
             ),
             Self::RedundancyLost => write!(out, "site: no live standby"),
@@ -231,6 +232,8 @@ pub enum Alert {
         stretches: u32,
         /// Their bytes.
         bytes: u32,
+        /// Records that are missing from the row of seqs, as far as is known yet.
+        records: u64,
     },
 }
 

@@ -22,7 +22,7 @@
 //! | 8..16 | seq of the first record |
 //! | 16..20 | count of records |
 //! | 20..24 | length of the marks, in bytes (reserved for positions of sources: 0) |
-//! | 24..28 | CRC-32C of bytes 0..24, the marks and the records |
+//! | 24..28 | CRC-32C of term and lane as in the segment's header (its bytes 28..36), of bytes 0..24, the marks and the records |
 //! | 28..32 | zero |
 //! | 32.. | the marks, then the records, each a line of JSON ended by `\n` |
 //!
@@ -63,6 +63,11 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// Whose groups this segment holds.
+    pub const fn groups(&self) -> GroupOf {
+        GroupOf { term: self.term, lane: self.lane }
+    }
+
     /// The bytes that begin a new segment.
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
@@ -71,7 +76,7 @@ impl SegmentHeader {
         out.u32(FORMAT);
         out.raw(&self.site.0);
         out.u32(self.term);
-        out.u32(u32::from(self.lane == Lane::Alerts));
+        out.u32(lane_number(self.lane));
         out.u32(self.number);
         let sum = CRC_32C.checksum(&bytes[..40]);
         bytes[40..44].copy_from_slice(&sum.to_le_bytes());
@@ -100,6 +105,34 @@ impl SegmentHeader {
     }
 }
 
+/// Whose records a group holds. Its CRC covers this, so that a group which strayed into another
+/// term's segment is damage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupOf {
+    /// The term.
+    pub term: Term,
+    /// The lane.
+    pub lane: Lane,
+}
+
+impl GroupOf {
+    fn sum(self, head: &[u8], payload: &[u8]) -> u32 {
+        let mut digest = CRC_32C.digest();
+        digest.update(&self.term.to_le_bytes());
+        digest.update(&lane_number(self.lane).to_le_bytes());
+        digest.update(head);
+        digest.update(payload);
+        digest.finalize()
+    }
+}
+
+const fn lane_number(lane: Lane) -> u32 {
+    match lane {
+        Lane::Readings => 0,
+        Lane::Alerts => 1,
+    }
+}
+
 /// The head of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHead {
@@ -117,7 +150,7 @@ pub struct GroupHead {
 
 impl GroupHead {
     /// Fills in the head of a group whose records stand behind it.
-    pub fn seal(group: &mut [u8], first_seq: u64, count: u32) {
+    pub fn seal(group: &mut [u8], of: GroupOf, first_seq: u64, count: u32) {
         let (head, records) = group.split_at_mut(GROUP_HEAD_BYTES);
         let length = u32::try_from(records.len()).expect("J: a group is at most 64 KiB");
         let mut out = Writer::new(&mut *head);
@@ -126,7 +159,7 @@ impl GroupHead {
         out.u64(first_seq);
         out.u32(count);
         out.u32(0);
-        let sum = group_sum(&head[..24], records);
+        let sum = of.sum(&head[..24], records);
         head[24..28].copy_from_slice(&sum.to_le_bytes());
         head[28..].fill(0);
     }
@@ -161,16 +194,9 @@ impl GroupHead {
     }
 
     /// Whether this is the head of just these bytes (`head` is its own 32 bytes).
-    pub fn matches(&self, head: &[u8], payload: &[u8]) -> bool {
-        payload.len() == self.payload_bytes() && self.sum == group_sum(&head[..24], payload)
+    pub fn matches(&self, of: GroupOf, head: &[u8], payload: &[u8]) -> bool {
+        payload.len() == self.payload_bytes() && self.sum == of.sum(&head[..24], payload)
     }
-}
-
-fn group_sum(head: &[u8], payload: &[u8]) -> u32 {
-    let mut digest = CRC_32C.digest();
-    digest.update(head);
-    digest.update(payload);
-    digest.finalize()
 }
 
 #[cfg(test)]
@@ -191,12 +217,16 @@ mod tests {
     fn a_group_reads_back_and_every_damaged_bit_is_seen() {
         let mut group = vec![0; GROUP_HEAD_BYTES];
         group.extend_from_slice(b"{\"a\":1}\n{\"a\":2}\n");
-        GroupHead::seal(&mut group, 5, 2);
+        let of = GroupOf { term: 7, lane: Lane::Readings };
+        GroupHead::seal(&mut group, of, 5, 2);
         let check = |bytes: &[u8]| {
-            GroupHead::decode(bytes).filter(|head| head.matches(bytes, &bytes[GROUP_HEAD_BYTES..]))
+            GroupHead::decode(bytes)
+                .filter(|head| head.matches(of, bytes, &bytes[GROUP_HEAD_BYTES..]))
         };
         let head = check(&group).expect("a whole group");
         assert_eq!((head.first_seq, head.count, head.length), (5, 2, 16));
+        let stray = GroupOf { term: 6, ..of };
+        assert!(!head.matches(stray, &group, &group[GROUP_HEAD_BYTES..]), "another term's");
         for bit in (0..28 * 8).chain(GROUP_HEAD_BYTES * 8..group.len() * 8) {
             let mut damaged = group.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -1,3 +1,4 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it is about")]
 //! Whole engines on a share and a cloud in memory that do as they are told, unless a test
 //! takes something away. Time is a number.
 
@@ -106,7 +107,7 @@ impl Site {
                 }
             }
             Effect::OutcomeUnknown => node.durable = 0,
-            Effect::Note(note) => node.notes.push(note.to_string()),
+            Effect::Note(said) => node.notes.push(said.to_string()),
             Effect::Alert(alert) => node.alerts.push(alert),
             Effect::Exit => node.exited = true,
         }

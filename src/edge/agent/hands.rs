@@ -11,16 +11,17 @@ use heapless::Deque;
 use super::super::alerts::{self, Sender};
 use super::super::channel::Link;
 use super::super::children::{self, Child};
+use super::super::cloud::CloudSetup;
 use super::super::collector;
 use super::super::config::Config;
 use super::super::console::Console;
 use super::super::gather::{Full, Gather};
 use super::super::keeper::{self, KeeperOrder, Place};
-use super::super::cloud::CloudSetup;
 use super::super::uplink;
 use crate::engine::cloud::CloudOrder;
 use crate::engine::ident::{Lane, NodeName, SiteId, Term};
 use crate::engine::notes::{Alert, Level, Note};
+use crate::engine::segment::GroupOf;
 use crate::engine::share::ShareOrder;
 use crate::engine::{Effect, Event};
 use crate::sys::clock::wall_ms;
@@ -165,9 +166,9 @@ impl Hands {
 
     fn later(&mut self, soon: Soon) {
         // Bounded by the effects of one event; gathered lanes repeat, and one telling is enough.
-        let known = self.soon.iter().any(|other| {
-            matches!((other, soon), (Soon::Gathered(a), Soon::Gathered(b)) if *a == b)
-        });
+        let known = self.soon.iter().any(
+            |other| matches!((other, soon), (Soon::Gathered(a), Soon::Gathered(b)) if *a == b),
+        );
         if !known {
             assert!(self.soon.push_back(soon).is_ok(), "more than {SOON_MAX} events at once");
         }
@@ -263,7 +264,9 @@ impl Hands {
     }
 
     fn collect(&mut self, term: Term) {
-        self.gathers.iter_mut().for_each(Gather::begin);
+        for lane in Lane::ALL {
+            self.gathers[lane.index()].begin(GroupOf { term, lane });
+        }
         self.collecting = Some(term);
         self.judge_intake();
         self.start_collector();
@@ -289,7 +292,9 @@ impl Hands {
         if self.collector.is_some() || !collector::is_needed(config) {
             return;
         }
-        match children::spawn("edge-collector", &[], |port| collector::run(port, config)) {
+        let folder = self.place.folder();
+        let body = |port| collector::run(port, config, folder);
+        match children::spawn("edge-collector", &[], body) {
             Ok(child) => self.collector = Some(child.into()),
             Err(error) => log::error!("collector: cannot be started: {error}"),
         }

@@ -32,10 +32,9 @@ impl Agent {
                 node: &status.node,
                 term: status.master.as_ref().map_or(0, |master| master.term),
             },
-            Ask::Status
-            | Ask::Readings
-            | Ask::ReadingsElsewhere
-            | Ask::Switchover { .. } => Answer::Status(&status),
+            Ask::Status | Ask::Readings | Ask::ReadingsElsewhere | Ask::Switchover { .. } => {
+                Answer::Status(&status)
+            }
         };
         self.hands.console.answer(connection, answer);
     }
@@ -98,6 +97,6 @@ impl Agent {
         let config = self.hands.config.as_ref();
         let configured = config.map_or(&usual, |config| &config.console).listen.as_str();
         let listen = self.listen.or_else(|| Listen::parse(configured)).unwrap_or(Listen::Off);
-        self.hands.console.set_tcp(listen, boottime_ms());
+        self.hands.console.listen(listen);
     }
 }

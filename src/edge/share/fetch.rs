@@ -22,7 +22,8 @@ use super::fault::cannot;
 use super::{file, segments};
 use crate::engine::ident::{Cursor, Lane, Term};
 use crate::engine::segment::{
-    FIRST_OFFSET, GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader,
+    FIRST_OFFSET, GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, GroupOf, SEGMENT_HEADER_BYTES,
+    SegmentHeader,
 };
 use crate::engine::share::{Fetch, Fetched, ShareError};
 use crate::limits::{
@@ -70,7 +71,8 @@ impl Fetcher {
         };
         let header = SegmentHeader { site: root.site, term, lane: order.lane, number: segment };
         let window = std::mem::take(&mut self.window);
-        let mut reader = Reader { file, path, end: 0, window, start: 0, filled: 0 };
+        let mut reader =
+            Reader { file, path, of: header.groups(), end: 0, window, start: 0, filled: 0 };
         let read = reader.limit(order.end).and_then(|()| {
             let Some(offset) = self.begin(root, &mut reader, &header, order, &mut seen)? else {
                 seen.at_end = true;
@@ -232,6 +234,7 @@ enum Stand {
 struct Reader {
     file: File,
     path: PathBuf,
+    of: GroupOf,
     /// Nothing is read from here on.
     end: u32,
     window: Vec<u8>,
@@ -275,6 +278,7 @@ impl Reader {
         if offset >= self.end {
             return Ok(Stand::End);
         }
+        let of = self.of;
         let Some(head) = GroupHead::decode(self.view(offset, GROUP_HEAD_BYTES)?) else {
             return Ok(Stand::Broken);
         };
@@ -282,7 +286,7 @@ impl Reader {
             return Ok(Stand::Broken);
         };
         let payload = &group[GROUP_HEAD_BYTES..];
-        let whole = head.matches(&group[..GROUP_HEAD_BYTES], payload)
+        let whole = head.matches(of, &group[..GROUP_HEAD_BYTES], payload)
             && head.first_seq.checked_add(u64::from(head.count)).is_some()
             && has_lines(&payload[head.marks as usize..], head.count);
         Ok(if whole { Stand::Whole(head) } else { Stand::Broken })

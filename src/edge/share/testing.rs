@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::directory::{self, Making, Root, Wanted};
-use crate::engine::ident::{NodeName, ShareClass, SiteId, Term};
-use crate::engine::segment::{GROUP_HEAD_BYTES, GroupHead};
+use crate::engine::ident::{Lane, NodeName, ShareClass, SiteId, Term};
+use crate::engine::segment::{GROUP_HEAD_BYTES, GroupHead, GroupOf};
 use crate::engine::slot::{LaneMark, Slot, SlotState};
 
 /// An empty folder that goes when the test ends.
@@ -72,12 +72,20 @@ pub(super) fn record(seq: u64) -> String {
     format!("{{\"seq\":{seq},\"pad\":\"{padding}\"}}\n")
 }
 
-/// A sealed group of the records from `first` on.
+/// Whose groups those of these tests are.
+pub(super) const GROUPS: GroupOf = GroupOf { term: 3, lane: Lane::Readings };
+
+/// A sealed group of term 3, of the records from `first` on.
 pub(super) fn group(first: u64, count: u32) -> Vec<u8> {
+    group_of(GROUPS, first, count)
+}
+
+/// A sealed group of another term or lane.
+pub(super) fn group_of(of: GroupOf, first: u64, count: u32) -> Vec<u8> {
     let mut bytes = vec![0; GROUP_HEAD_BYTES];
     for seq in first..first + u64::from(count) {
         bytes.extend_from_slice(record(seq).as_bytes());
     }
-    GroupHead::seal(&mut bytes, first, count);
+    GroupHead::seal(&mut bytes, of, first, count);
     bytes
 }

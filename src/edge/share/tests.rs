@@ -3,13 +3,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::testing::{Folder, group, node, record, slot};
+use super::testing::{Folder, group_of, node, record, slot};
 use super::*;
 use crate::edge::channel::Port;
 use crate::engine::ident::{Cursor, Lane, Role, Term};
+use crate::engine::segment::GroupOf;
 use crate::engine::share::{Append, NodeRecord, NodesRead, Proof, ProofLock, ProofVerdict, Survey};
 use crate::engine::slot::{ReleaseReason, SlotState};
 use crate::sys::socket::pair;
+
+/// Whose groups the master of these tests writes.
+const FIRST: GroupOf = GroupOf { term: 1, lane: Lane::Readings };
 
 fn share(folder: &Folder, name: &str) -> Share {
     let mut share = Share::new(Place {
@@ -166,7 +170,7 @@ fn master(folder: &Folder) -> Share {
     let lock = ProofLock::Write;
     let proof = Proof { slot: own, write_slot: true, lock, create: [1, 1] };
     assert!(matches!(give(&mut master, ShareOrder::Prove(proof)), ShareOutcome::Proven(_)));
-    assert_eq!(append(&mut master, 64, &group(1, 3)), ShareOutcome::Done);
+    assert_eq!(append(&mut master, 64, &group_of(FIRST, 1, 3)), ShareOutcome::Done);
     master
 }
 
@@ -230,10 +234,10 @@ fn an_uplink_that_is_gone_or_slow_holds_up_nothing() {
     drop(theirs);
     assert_eq!(fetched(&mut a, 1).count, 3);
     assert!(a.wants_write().is_none());
-    let mut end = 64 + group(1, 3).len();
+    let mut end = 64 + group_of(FIRST, 1, 3).len();
     let mut seq = 4;
     while end < 900_000 {
-        let more = group(seq, 1_000);
+        let more = group_of(FIRST, seq, 1_000);
         assert_eq!(append(&mut a, end, &more), ShareOutcome::Done);
         end += more.len();
         seq += 1_000;
@@ -261,7 +265,7 @@ fn a_swept_lane_says_what_is_left() {
     let folder = Folder::new();
     let mut a = master(&folder);
     let before = Cursor { term: 1, segment: 1, offset: 9, seq: 9 };
-    let left = 64 + group(1, 3).len() as u64;
+    let left = 64 + group_of(FIRST, 1, 3).len() as u64;
     let sweep = |before| ShareOrder::Sweep { lane: Lane::Readings, before };
     assert_eq!(give(&mut a, sweep(before)), ShareOutcome::Swept { journal_bytes: left });
     let newest = ShareOrder::Newest { lane: Lane::Readings, term: 1 };

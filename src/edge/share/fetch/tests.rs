@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::testing::{Folder, group, record};
+use super::super::testing::{Folder, GROUPS, group, record};
 use super::*;
 
 const LANE: Lane = Lane::Readings;
@@ -227,7 +227,7 @@ fn groups_as_large_as_may_be_fit_the_window() {
     let large = |seq: u64| {
         let mut bytes = vec![b'x'; GROUP_HEAD_BYTES + GROUP_BYTES_MAX];
         *bytes.last_mut().expect("bytes") = b'\n';
-        GroupHead::seal(&mut bytes, seq, 1);
+        GroupHead::seal(&mut bytes, GROUPS, seq, 1);
         bytes
     };
     let path = segment(&root, &[large(1), large(2), large(3)]);
