@@ -14,7 +14,7 @@ fn main() {
         if log::max_level() == log::LevelFilter::Off {
             eprintln!("edge-agent: {bug}");
         }
-        log::error!("{bug}");
+        log::error!("bug: {bug}");
         exit_now(code::BUG);
     }));
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();

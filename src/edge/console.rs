@@ -228,13 +228,6 @@ impl Console {
         self.answer_waiting(|_| true, Answer::Unknown);
     }
 
-    /// Ends every connection and takes the socket's file away.
-    pub fn close(mut self) {
-        for door in &mut self.doors {
-            door.close();
-        }
-    }
-
     fn answer_waiting(&mut self, fits: impl Fn(u64) -> bool, answer: Answer<'_>) {
         let now_ms = self.now_ms;
         for place in 0..self.places.len() {
@@ -274,7 +267,7 @@ impl Console {
         let own = &mut self.buffers[place * BUFFERS_BYTES..(place + 1) * BUFFERS_BYTES];
         let (head, reply) = own.split_at_mut(REQUEST_HEAD_MAX);
         if let Err(Ended(why)) = act(connection, &mut Buffers { head, reply }, &mut self.bodies) {
-            debug!("a connection was dropped: {why}");
+            debug!("console: a connection was dropped: {why}");
             self.drop_connection(place);
         }
     }
@@ -339,6 +332,15 @@ impl Console {
             let place = free.expect("H3: room was made");
             place.visit = place.visit.wrapping_add(1);
             place.connection = Some(Connection::new(stream, origin, self.now_ms));
+        }
+    }
+}
+
+impl Drop for Console {
+    /// Takes the socket's file away.
+    fn drop(&mut self) {
+        for door in &mut self.doors {
+            door.close();
         }
     }
 }

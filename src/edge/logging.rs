@@ -126,8 +126,8 @@ impl Log for Writer {
         let dropped = self.dropped.load(Ordering::Relaxed);
         let untold = dropped.wrapping_sub(self.told.load(Ordering::Relaxed));
         if untold > 0 {
-            let text = format_args!("{untold} lines were dropped: nobody took them");
-            if !send(form, &Line::new(form, clock::wall_ms(), Level::Warn, "log", text)) {
+            let text = format_args!("log: {untold} lines were dropped: nobody took them");
+            if !send(form, &Line::new(form, clock::wall_ms(), Level::Warn, "edge_agent", text)) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -203,7 +203,10 @@ impl Line {
                 write!(self, "<{}>edge-agent[{}]: ", 24 + severity, process::own_pid().0)?;
             }
         }
-        let target = target.strip_prefix("edge_agent::").unwrap_or(target);
+        // our own lines begin with what they are about
+        if target.starts_with("edge_agent") {
+            return write!(self, "{level} {text}");
+        }
         write!(self, "{level} {target}: {text}")
     }
 
@@ -276,16 +279,18 @@ mod tests {
     #[test]
     fn each_form_has_its_beginning() {
         let text = || line(Form::Plain, format_args!("share: stalled for {} s", 42));
-        assert_eq!(text(), "2020-09-13T12:26:40.123Z WARN edge::x: share: stalled for 42 s\n");
-        assert_eq!(line(Form::Journal, format_args!("a")), "<4>WARN edge::x: a\n");
+        assert_eq!(text(), "2020-09-13T12:26:40.123Z WARN share: stalled for 42 s\n");
+        assert_eq!(line(Form::Journal, format_args!("a")), "<4>WARN a\n");
         let syslog = line(Form::Syslog, format_args!("a"));
-        assert_eq!(syslog, format!("<28>edge-agent[{}]: WARN edge::x: a\n", std::process::id()));
+        assert_eq!(syslog, format!("<28>edge-agent[{}]: WARN a\n", std::process::id()));
+        let other = Line::new(Form::Journal, 0, Level::Info, "rustls::x", format_args!("a"));
+        assert_eq!(other.bytes(), b"<6>INFO rustls::x: a\n");
     }
 
     #[test]
     fn a_message_cannot_make_lines_of_its_own() {
         let text = line(Form::Journal, format_args!("a\nb\u{1b}[2J\u{85}"));
-        assert_eq!(text, "<4>WARN edge::x: a?b?[2J?\n", "L3");
+        assert_eq!(text, "<4>WARN a?b?[2J?\n", "L3");
     }
 
     #[test]
@@ -306,7 +311,7 @@ mod tests {
                 Err(fmt::Error)
             }
         }
-        assert_eq!(line(Form::Journal, format_args!("a{Failing}b")), "<4>WARN edge::x: a\n");
+        assert_eq!(line(Form::Journal, format_args!("a{Failing}b")), "<4>WARN a\n");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Sources {
     pub fn count_dropped(&mut self) {
         self.dropped += 1;
         if self.taken_since.replace(0).is_none() {
-            warn!("no room for values of sources: they are dropped");
+            warn!("sources: no room for values of sources: they are dropped");
         }
     }
 
@@ -181,7 +181,7 @@ impl Sources {
             None => {}
             // the one before was taken and not dropped afterwards
             Some(1) => {
-                info!("room for values of sources again: {} were dropped", self.dropped);
+                info!("sources: room for values of sources again: {} were dropped", self.dropped);
                 self.taken_since = None;
             }
             Some(count) => *count += 1,
@@ -204,13 +204,13 @@ impl Source {
 
     fn failed(&mut self, fault: &str) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            warn!("source {} of {}: {fault}", self.metric, self.thing_key);
+            warn!("sources: {} of {}: {fault}", self.metric, self.thing_key);
         }
     }
 
     fn recovered(&mut self) {
         if std::mem::take(&mut self.is_failing) {
-            info!("source {} of {}: read again", self.metric, self.thing_key);
+            info!("sources: {} of {}: read again", self.metric, self.thing_key);
         }
     }
 }

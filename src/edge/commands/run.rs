@@ -12,7 +12,7 @@ use crate::edge::options::Options;
 pub fn run(options: &Options, agent: impl FnOnce(&Options) -> i32) -> i32 {
     logging::start(options.log, options.log_level);
     for name in &options.unknown_variables {
-        log::warn!("{name} is not a variable of this program: it is ignored");
+        log::warn!("agent: {name} is no variable of this program: it is ignored");
     }
     make_run_dir(&options.run_dir);
     agent(options)
@@ -25,7 +25,7 @@ fn make_run_dir(path: &Path) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => {
-            log::error!("cannot make {}: {error}; --run-dir names another", path.display());
+            log::error!("agent: cannot make {}: {error}; --run-dir names another", path.display());
         }
     }
 }

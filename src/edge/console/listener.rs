@@ -71,7 +71,7 @@ impl Door {
             return Self::new(Place::Tcp(address));
         }
         error!(
-            "cannot listen on {address}: other hosts could reach it, and there is no token; \
+            "console: cannot listen on {address}: other hosts could reach it, and there is no token; \
              use a loopback address such as 127.0.0.1:8480"
         );
         Self::nowhere()
@@ -101,7 +101,7 @@ impl Door {
                 self.retry_ms = None;
                 self.listener = Some(listener);
                 self.failure = None;
-                info!("listening on {}", self.place.shown());
+                info!("console: listening on {}", self.place.shown());
             }
             Err((failure, error)) => {
                 self.retry_ms = Some(now_ms + u64::from(LISTEN_WAIT_MS));
@@ -115,9 +115,11 @@ impl Door {
     fn log_failure(&self, failure: Failure, error: Option<&io::Error>) {
         let place = self.place.shown();
         match (failure, error) {
-            (Failure::Io(_), Some(error)) => error!("cannot listen on {place}: {error}"),
+            (Failure::Io(_), Some(error)) => error!("console: cannot listen on {place}: {error}"),
             (Failure::Answered, _) | (Failure::Io(_), None) => {
-                error!("cannot listen on {place}: another agent answers there; use --run-dir");
+                error!(
+                    "console: cannot listen on {place}: another agent answers there; use --run-dir"
+                );
             }
         }
     }
