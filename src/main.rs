@@ -1,15 +1,28 @@
-//! `edge-agent`: see the crate's documentation.
+//! `edge-agent`: reads the command line, carries out the command, gives its exit code.
 
-use edge_agent::edge::options::{self, Asked, Command};
-use edge_agent::edge::{agent, logging};
+use std::env;
+use std::ffi::OsString;
+use std::panic;
+use std::process::exit;
+
+use edge_agent::edge::commands::{self, exit as code};
+use edge_agent::edge::{agent, options};
+use edge_agent::sys::process::exit_now;
 
 fn main() {
-    let environment: Vec<_> = std::env::vars_os().collect();
-    match options::parse(std::env::args_os().skip(1), &environment) {
-        Ok(Asked::Do(Command::Run, options)) => {
-            logging::start(options.log, options.log_level);
-            std::process::exit(agent::run(&options));
+    panic::set_hook(Box::new(|bug| {
+        if log::max_level() == log::LevelFilter::Off {
+            eprintln!("edge-agent: {bug}");
         }
-        other => eprintln!("{other:?}"),
+        log::error!("{bug}");
+        exit_now(code::BUG);
+    }));
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    match options::parse(env::args_os().skip(1), &environment) {
+        Ok(asked) => exit(commands::carry_out(&asked, agent::run)),
+        Err(usage) => {
+            eprintln!("edge-agent: {usage}");
+            exit(code::USAGE);
+        }
     }
 }

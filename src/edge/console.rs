@@ -348,4 +348,6 @@ fn is_tcp(connection: &Connection) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ pub mod channel;
 pub mod children;
 pub mod cloud;
 pub mod collector;
+pub mod commands;
 pub mod config;
 pub mod console;
 pub mod gather;

@@ -70,7 +70,7 @@ impl Rig {
 
     fn answer(&mut self, id: ConnectionId, ask: &Ask) {
         let node = NodeName::parse("gw-1").expect("a valid name");
-        let status = reply::tests::status(false);
+        let status = testing::status(false);
         let answer = match ask {
             Ask::Status => Answer::Status(&status),
             Ask::Health => Answer::Health { role: Role::Standby, conditions: &[] },

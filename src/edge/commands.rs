@@ -1,0 +1,69 @@
+//! The commands: each takes its options, prints what it has to say, and gives an exit code.
+
+mod client;
+mod init;
+mod run;
+mod snapshot;
+mod status;
+mod survey;
+mod switchover;
+
+use std::io::{self, ErrorKind, Write as _};
+
+pub use self::run::run;
+use super::options::{Asked, Command, Options, help};
+
+/// Exit codes, those of sysexits.h.
+pub mod exit {
+    /// Done.
+    pub const OK: i32 = 0;
+    /// The command line or a variable is wrong.
+    pub const USAGE: i32 = 64;
+    /// No agent and no share to be asked.
+    pub const UNAVAILABLE: i32 = 69;
+    /// A fault of the program itself.
+    pub const BUG: i32 = 70;
+    /// Not now; perhaps later.
+    pub const TEMPORARY: i32 = 75;
+    /// A file, folder or setting has to be mended first.
+    pub const CONFIGURATION: i32 = 78;
+}
+
+/// Carries out what the command line asked for; `agent` is what `run` runs.
+pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
+    let (command, options) = match asked {
+        Asked::Help(verb) => return print(&help(*verb)),
+        Asked::Version => {
+            return print(concat!("edge-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Asked::Do(command, options) => (command, options),
+    };
+    if let Command::Run = command {
+        return run(options, agent);
+    }
+    // a second logger is refused: the first one serves
+    let _ = simple_logger::SimpleLogger::new().with_level(options.log_level).init();
+    match command {
+        Command::Run => unreachable!("it ran above"),
+        Command::Init { new_id } => init::init(options, *new_id),
+        Command::Status { json } => status::status(options, *json),
+        Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
+    }
+}
+
+/// Prints on standard output. Nobody reading it is no failure; a full disk is.
+fn print(text: &str) -> i32 {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => exit::OK,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit::OK,
+        Err(error) => fail(exit::TEMPORARY, &format!("cannot print: {error}")),
+    }
+}
+
+/// Says on standard error why a command failed.
+fn fail(code: i32, why: &str) -> i32 {
+    // where standard error takes nothing, the code has to do
+    let _ = writeln!(io::stderr(), "edge-agent: {why}");
+    code
+}

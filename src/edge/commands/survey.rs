@@ -1,0 +1,181 @@
+//! The snapshot made from the share, while no agent runs on this host.
+//!
+//! A share that hangs would hang this process beyond any signal, so a child looks at it, and is
+//! given up after a while.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::edge::channel::{Link, Port};
+use crate::edge::children;
+use crate::edge::share::{Looked, look};
+use crate::engine::ident::{NodeName, Role};
+use crate::engine::slot::{Slot, SlotState};
+use crate::engine::status::{
+    CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
+};
+use crate::limits::{REPLY_BYTES_MAX, SURVEY_MS_MAX};
+use crate::sys::poll::{PollFd, poll};
+
+/// What the child found; with a snapshot as the frame's body.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    /// Why there is no snapshot; empty: there is one.
+    fault: String<240>,
+}
+
+/// Why the share says nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It did not answer in time.
+    Silent,
+    /// What is wrong with it.
+    Fault(std::string::String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => write!(out, "no answer within {} s", SURVEY_MS_MAX / 1_000),
+            Self::Fault(text) => out.write_str(text),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Fault(error.to_string())
+    }
+}
+
+/// Looks at a data directory, [`SURVEY_MS_MAX`] at most; gives the snapshot as JSON.
+pub(super) fn survey(data_dir: &Path, own: &NodeName) -> Result<std::vec::Vec<u8>, Failure> {
+    let mut child = children::spawn("edge-survey", &[], |port| answer(port, data_dir, own))?;
+    wait(&mut child.link)
+}
+
+fn wait(link: &mut Link) -> Result<std::vec::Vec<u8>, Failure> {
+    let begin = Instant::now();
+    let limit = Duration::from_millis(u64::from(SURVEY_MS_MAX));
+    loop {
+        if let Some(found) = link.receive::<Found>()? {
+            if found.fault.is_empty() {
+                return Ok(link.body().to_vec());
+            }
+            return Err(Failure::Fault(found.fault.as_str().to_owned()));
+        }
+        let left = limit.checked_sub(begin.elapsed()).ok_or(Failure::Silent)?;
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(0) + 1;
+        poll(&mut [PollFd::new(link.as_fd(), true, false)], Some(left_ms))?;
+    }
+}
+
+/// In the child.
+fn answer(mut port: Port, data_dir: &Path, own: &NodeName) {
+    let mut fault = String::new();
+    let mut body = vec![0; REPLY_BYTES_MAX];
+    let mut length = 0;
+    match look(data_dir) {
+        Ok(looked) => {
+            length = serde_json_core::to_slice(&snapshot(&looked, own), &mut body).unwrap_or(0);
+        }
+        Err(error) => {
+            fault = error.text.as_str().try_into().unwrap_or_default();
+        }
+    }
+    // if the command is gone, nobody wants to know
+    let _ = port.send(&Found { fault }, &body[..length]);
+}
+
+fn snapshot(looked: &Looked, own: &NodeName) -> Status {
+    let mut site_id = String::new();
+    fmt::write(&mut site_id, format_args!("{}", looked.site)).expect("32 digits fit");
+    let mut nodes = Vec::new();
+    for page in looked.nodes.iter().take(nodes.capacity()) {
+        let record = &page.record;
+        let node = NodeStatus {
+            node: record.node.clone(),
+            role: record.role,
+            live: false,
+            silent_ms: 0,
+            version: record.version.clone(),
+            advertise: record.advertise.clone(),
+        };
+        nodes.push(node).unwrap_or_else(|_| unreachable!("no more than fit were taken"));
+    }
+    Status {
+        node: own.clone(),
+        version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
+        site_id,
+        role: Role::Stopped,
+        term: 0,
+        fenced: false,
+        lease_ms: 0,
+        share: ShareStatus {
+            open: true,
+            class: Some(looked.class),
+            locked: false,
+            stalled_ms: 0,
+            fault: String::new(),
+        },
+        master: looked.newest.as_ref().map(|slot| master(slot, looked)),
+        nodes,
+        journal: looked.newest.as_ref().map(journal).unwrap_or_default(),
+        cloud: CloudStatus {
+            state: "off",
+            failures: 0,
+            status: 0,
+            reason: String::new(),
+            wait_ms: 0,
+        },
+        conditions: Vec::new(),
+    }
+}
+
+fn master(slot: &Slot, looked: &Looked) -> MasterStatus {
+    let record = looked.nodes.iter().map(|page| &page.record).find(|one| one.node == slot.node);
+    MasterStatus {
+        node: slot.node.clone(),
+        term: slot.term,
+        state: match slot.state {
+            SlotState::Claiming => "claiming",
+            SlotState::Active => "active",
+            SlotState::Released { .. } => "released",
+        },
+        silent_ms: 0,
+        fenced: slot.fenced,
+        started_wall_ms: slot.started_wall_ms,
+        advertise: record.map(|record| record.advertise.clone()).unwrap_or_default(),
+    }
+}
+
+fn journal(slot: &Slot) -> [LaneStatus; 2] {
+    slot.lanes.map(|lane| LaneStatus { cursor: lane.cursor, ..LaneStatus::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::commands::snapshot::Snapshot;
+    use crate::edge::share::init;
+
+    #[test]
+    fn a_data_directory_is_shown_and_a_missing_one_told() {
+        let folder = std::env::temp_dir().join(format!("edge-survey-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let own = NodeName::parse("gw-1").expect("a valid name");
+        let missing = survey(&folder, &own).expect_err("there is none");
+        assert!(matches!(missing, Failure::Fault(ref text) if !text.is_empty()), "{missing:?}");
+        let site = init(&folder, false).expect("room");
+        let text = survey(&folder, &own).expect("a snapshot");
+        let snapshot = Snapshot::parse(&text).expect("a snapshot");
+        assert_eq!(snapshot.site_id, site.to_string().as_str());
+        assert_eq!(snapshot.master, None);
+        std::fs::remove_dir_all(&folder).expect("ours");
+    }
+}
