@@ -127,7 +127,7 @@ impl fmt::Display for Note {
             Self::Opened { site, class } => {
                 write!(out, "share: opened site {site}, class {}", class.name())
             }
-            Self::ShareFailed(error) => write!(out, "share: {error}"),
+            Self::ShareFailed(error) => write!(out, "{error}"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms } => write!(out, "share: no answer for {for_ms} ms"),
             Self::KeeperGone => write!(out, "keeper: gone; starting another"),
