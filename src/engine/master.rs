@@ -514,12 +514,7 @@ impl Engine {
         if mandate.lease_end_ms() > 0 && !self.lease_over_told {
             due_ms = due_ms.min(mandate.lease_end_ms());
         }
-        let sends = self.forward.presence == Presence::Absent && !self.lock_pending
-            || self.is_ready_to_send(now_ms.max(self.forward.wait_until_ms()));
-        if sends && self.may_send(now_ms) {
-            let wanted_ms = self.lane_due_ms().min(self.forward.thing_due_ms());
-            due_ms = due_ms.min(wanted_ms.max(self.forward.wait_until_ms()));
-        }
+        due_ms = due_ms.min(self.sending_due_ms(now_ms, idle));
         if self.forward.presence == Presence::Ready && !self.forward.is_busy() {
             due_ms = due_ms.min(self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS));
         }
@@ -531,6 +526,22 @@ impl Engine {
                 .min(self.nodes_due_ms);
         }
         due_ms
+    }
+
+    /// When an uplink is to be started, or the one that is there has something to send. Records
+    /// for a ready one wait for the keeper, and things wait for records.
+    fn sending_due_ms(&self, now_ms: u64, idle: bool) -> u64 {
+        let wait_until_ms = self.forward.wait_until_ms();
+        let absent = self.forward.presence == Presence::Absent && !self.lock_pending;
+        let ready = self.is_ready_to_send(now_ms.max(wait_until_ms));
+        if !self.may_send(now_ms) || !(absent || ready) {
+            return u64::MAX;
+        }
+        let lanes_ms = self.lane_due_ms();
+        if ready && !idle && lanes_ms <= now_ms {
+            return u64::MAX;
+        }
+        lanes_ms.min(self.forward.thing_due_ms()).max(wait_until_ms)
     }
 
     pub(super) fn append_due_ms(&self) -> u64 {
