@@ -77,6 +77,8 @@ impl Chaos {
         let lies = class == ShareClass::Doubtful && dice.one_in(2);
         let mut site = Site::new(nodes);
         site.settings.seize_ms = 10_000;
+        // Requests that need nothing of the share.
+        site.settings.alive_every_ms.push(400).expect("room");
         site.share.class = class;
         site.share.lies = lies;
         let hosts = (0..nodes).map(|_| Host::default()).collect();
