@@ -8,6 +8,7 @@
 //! machines. What takeovers cost is measured by the benchmark.
 
 mod alerts;
+mod checkers;
 mod cloud;
 mod freeze;
 mod frugal;
