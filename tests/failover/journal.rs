@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use edge_agent::engine::segment::{GROUP_HEAD_BYTES, GroupHead, SEGMENT_HEADER_BYTES};
+use edge_agent::engine::segment::{
+    GROUP_HEAD_BYTES, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 
 use crate::support::receiver::Behaviour;
 use crate::support::site::{Part, Plan};
@@ -62,13 +64,14 @@ fn newest_segment(folder: &Path) -> PathBuf {
 
 /// Where each whole group starts, and its head.
 fn groups_of(bytes: &[u8]) -> Vec<(usize, GroupHead)> {
+    let header = SegmentHeader::decode(bytes).expect("a segment begins with its header");
     let mut groups = Vec::new();
     let mut at = SEGMENT_HEADER_BYTES;
     while let Some(head) = bytes.get(at..).and_then(GroupHead::decode) {
         let Some(payload) = bytes.get(at + GROUP_HEAD_BYTES..at + head.group_bytes()) else {
             break;
         };
-        if !head.matches(&bytes[at..at + GROUP_HEAD_BYTES], payload) {
+        if !head.matches(header.groups(), &bytes[at..at + GROUP_HEAD_BYTES], payload) {
             break;
         }
         groups.push((at, head));
