@@ -24,6 +24,8 @@ fn a_frozen_master_is_replaced_and_stands_by_when_it_resumes() {
         });
         let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
         scene.site.wait_standby(standby);
+        scene.vary_answers(round);
+        scene.wait_load(&producer);
         scene.wait_delivery_since(scene.mark());
         let mark = scene.mark();
         scene.site.freeze(&master.node);

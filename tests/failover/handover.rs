@@ -37,6 +37,8 @@ fn a_clean_stop_hands_over_and_repeats_nothing() {
         let master = scene.site.wait_fenced(0);
         let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
         scene.site.wait_standby(standby);
+        scene.vary_answers(round);
+        scene.wait_load(&producer);
         scene.wait_delivery_since(scene.mark());
         let mark = scene.mark();
         let (status, took) = scene.site.stop(&master.node);
@@ -66,6 +68,8 @@ fn a_switchover_goes_where_it_is_sent_from_any_node() {
         let (one, two) = (others.next().expect("three nodes"), others.next().expect("three nodes"));
         scene.site.wait_standby(one);
         scene.site.wait_standby(two);
+        scene.vary_answers(round);
+        scene.wait_load(&producer);
         scene.wait_delivery_since(scene.mark());
         let mark = scene.mark();
         // asked for at the master, at the successor, at the third

@@ -17,10 +17,12 @@ fn no_request_of_an_old_uplink_starts_after_the_new_masters_first() {
     let producer = scene.produce(&NODES);
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     let burners = Burners::start(2 * processors);
-    for _ in 0..rounds(200) {
+    for round in 0..rounds(200) {
         let master = scene.site.wait_fenced(0);
         let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
         scene.site.wait_standby(standby);
+        scene.vary_answers(round);
+        scene.wait_load(&producer);
         scene.wait_delivery_since(scene.mark());
         let mut orphans = scene.site.tree(&master.node);
         orphans.retain(|pid| Some(*pid) != scene.site.part(&master.node, Part::Agent));

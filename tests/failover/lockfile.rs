@@ -49,8 +49,10 @@ fn tamper(deed: impl Fn(&Path)) {
     let mut scene = Scene::new(&Plan::default());
     scene.start(&["a"]);
     let producer = scene.produce(&NODES);
-    for _ in 0..rounds(20) {
+    for round in 0..rounds(20) {
         let master = scene.site.wait_fenced(0);
+        scene.vary_answers(round);
+        scene.wait_load(&producer);
         scene.wait_delivery_since(scene.mark());
         let other = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
         let mark = scene.mark();

@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use support::producer::{Producer, Sent};
-use support::receiver::Receiver;
+use support::receiver::{Behaviour, Receiver};
 use support::site::{Plan, Site};
 
 /// What the issue of every test is under: readings a second.
@@ -68,6 +68,21 @@ impl Scene {
 
     fn produce(&self, nodes: &[&str]) -> Producer {
         Producer::start(self.site.sockets(nodes), LOAD)
+    }
+
+    /// Waits until the producer was acknowledged a second's worth more.
+    fn wait_load(&self, producer: &Producer) {
+        let enough = producer.acknowledged() + LOAD;
+        self.site.wait("a second's worth of readings to be acknowledged", 60, |_| {
+            (producer.acknowledged() >= enough).then_some(())
+        });
+    }
+
+    /// In every other round answers take their time, so that what is done next most likely
+    /// happens between a delivery and its answer.
+    fn vary_answers(&self, round: usize) {
+        let slow = Behaviour::Delay(Duration::from_millis(120));
+        self.receiver.behave(if round.is_multiple_of(2) { slow } else { Behaviour::Answer(200) });
     }
 
     /// How many requests have come so far.
