@@ -157,10 +157,16 @@ impl Agent {
         Ok(())
     }
 
-    /// Brings an event to the engine, then all that follows from its effects at once.
+    /// Brings an event to the engine, after what was gathered meanwhile, then all that follows
+    /// from its effects at once.
     fn event(&mut self, event: Event<'_>) {
+        self.settle();
         let hands = &mut self.hands;
         self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         while let Some(soon) = self.hands.soon.pop_front() {
             let event = match soon {
                 Soon::KeeperStarted => Event::KeeperStarted,

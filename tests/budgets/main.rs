@@ -1,2 +1,196 @@
-//! x
-fn main() {}
+//! Takeover, memory and processor time, printed beside their budgets; nothing is asserted.
+//!
+//! `cargo run --release --example budgets [-- ROUNDS [IDLE_SECONDS]]`, by default 5 rounds and
+//! 20 s. The budgets are those of a static musl build; what was built is said above the table.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use support::figures::{self, median_and_worst, ms};
+use support::processes::{self, Memory};
+use support::receiver::Receiver;
+use support::site::{Part, Plan, Site};
+use support::{binary, now_ns, site};
+
+const NODES: [&str; 2] = ["a", "b"];
+
+struct Bench {
+    site: Site,
+    receiver: Receiver,
+}
+
+/// Times in ms, one of each a round.
+#[derive(Default)]
+struct Times {
+    until_master: Vec<f64>,
+    until_request: Vec<f64>,
+}
+
+struct Row {
+    figure: &'static str,
+    measured: String,
+    budget: &'static str,
+}
+
+fn main() {
+    site::end_agents_on_panic();
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
+    let mut number = |default| arguments.next().map_or(default, |n| n.unwrap_or(default));
+    let (rounds, idle_seconds) = (number(5), number(20).max(1));
+    let binary = binary::beside_example();
+    let receiver = Receiver::start();
+    // the product's own times; readings, where there are any, are sent at once
+    let plan = Plan {
+        poll: 500,
+        heartbeat: 1_000,
+        fence: 5_000,
+        seize: 60_000,
+        sync: 200,
+        timeout: 10_000,
+        ..Plan::default()
+    };
+    let mut bench = Bench { site: Site::new(&binary, &receiver, &plan), receiver };
+    print_machine(&binary, bench.site.scratch());
+    bench.begin();
+    let mut rows = bench.measure_idle(idle_seconds);
+    let killed = bench.measure_takeovers(rounds, |site, node| site.kill(node, Part::Agent));
+    let stopped = bench.measure_takeovers(rounds, |site, node| {
+        site.stop(node);
+    });
+    rows.extend(takeover_rows(&killed, &stopped));
+    print_table(&rows, rounds, idle_seconds);
+    println!("load average at the end: {}", figures::load_average());
+}
+
+fn print_machine(binary: &Path, scratch: &Path) {
+    let size = std::fs::metadata(binary).map_or(0, |file| file.len());
+    let syncs = median_and_worst(&figures::sync_times_ms(scratch, 50)).unwrap_or_default();
+    let kind = if cfg!(target_env = "musl") { "musl" } else { "not musl" };
+    println!("binary: {} kB, {kind}, {}", size / 1_000, std::env::consts::ARCH);
+    println!("data directory: {}", scratch.display());
+    println!("load average: {}", figures::load_average());
+    println!(
+        "write and fdatasync of 4 KiB: median {:.2} ms, worst of 50 {:.2} ms",
+        syncs.0, syncs.1
+    );
+}
+
+fn takeover_rows(killed: &Times, stopped: &Times) -> Vec<Row> {
+    let row = |figure, times: &[f64], budget| {
+        let measured = match median_and_worst(times) {
+            Some((median, worst)) => format!("median {median:.0} ms, worst {worst:.0} ms"),
+            None => "not measured".to_owned(),
+        };
+        Row { figure, measured, budget }
+    };
+    vec![
+        row("kill -9 until master", &killed.until_master, ""),
+        row(
+            "kill -9 until the first request",
+            &killed.until_request,
+            "median 300 ms, worst of 100 550 ms and ten syncs",
+        ),
+        row("clean stop until master", &stopped.until_master, "one poll and ten round trips"),
+        row("clean stop until the first request", &stopped.until_request, "the same"),
+    ]
+}
+
+fn print_table(rows: &[Row], rounds: u64, idle_seconds: u64) {
+    println!("\n{rounds} takeovers of each kind, idle for {idle_seconds} s");
+    println!("{:<36} {:<34} budget", "figure", "measured");
+    for row in rows {
+        println!("{:<36} {:<34} {}", row.figure, row.measured, row.budget);
+    }
+}
+
+impl Bench {
+    fn begin(&mut self) {
+        self.site.start(NODES[0]);
+        self.site.wait_fenced(0);
+        self.site.start(NODES[1]);
+        self.site.wait_standby(NODES[1]);
+    }
+
+    /// Memory and processor time of both nodes' processes while nothing happens.
+    fn measure_idle(&self, seconds: u64) -> Vec<Row> {
+        self.site.wait("the master to have sent something", 60, |_| {
+            let sent = self.receiver.ledger().requests.iter().any(|r| r.status == 200);
+            sent.then_some(())
+        });
+        // what came with the start has settled
+        thread::sleep(Duration::from_secs(3));
+        let uplink = self.site.part(NODES[0], Part::Uplink).is_some();
+        let trees = NODES.map(|node| self.site.tree(node));
+        let memory = [processes::memory(&trees[0]), processes::memory(&trees[1])];
+        let before = [processes::processor_us(&trees[0]), processes::processor_us(&trees[1])];
+        thread::sleep(Duration::from_secs(seconds));
+        let after = [processes::processor_us(&trees[0]), processes::processor_us(&trees[1])];
+        let processor = |index: usize| {
+            let spent_us: u64 = after[index].saturating_sub(before[index]);
+            format!("{:.1} ms per 60 s", ms(spent_us * 1_000 * 60 / seconds))
+        };
+        let size = |memory: Memory| format!("PSS {} kB, private {} kB", memory.pss, memory.private);
+        let with = if uplink { "master, memory, with its uplink" } else { "master, memory" };
+        vec![
+            Row {
+                figure: "standby, memory",
+                measured: size(memory[1]),
+                budget: "PSS 1200 kB, private 500 kB",
+            },
+            Row { figure: with, measured: size(memory[0]), budget: "PSS 3000 kB" },
+            Row {
+                figure: "standby, idle processor time",
+                measured: processor(1),
+                budget: "15 ms per 60 s",
+            },
+            Row {
+                figure: "master, idle processor time",
+                measured: processor(0),
+                budget: "60 ms per 60 s",
+            },
+        ]
+    }
+
+    /// Ends the master in some way, again and again; the ended node becomes the next standby.
+    fn measure_takeovers(&mut self, rounds: u64, end: impl Fn(&mut Site, &str)) -> Times {
+        let mut times = Times::default();
+        for _ in 0..rounds {
+            let master = self.site.wait_fenced(0);
+            let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
+            self.site.wait_standby(standby);
+            let socket = self.site.socket(standby);
+            // another moment of the standby's poll in each round
+            thread::sleep(Duration::from_millis(now_ns() % 500));
+            let watcher = thread::spawn(move || watch_role(&socket));
+            let since_ns = now_ns();
+            end(&mut self.site, &master.node);
+            let master_ns = watcher.join().expect("the watcher does not panic");
+            let first = self.receiver.wait(Duration::from_secs(30), |ledger| {
+                ledger.first_of_term(ledger.newest_term().max(master.term + 1)).cloned()
+            });
+            let Some(first) = first else { panic!("no takeover\n{}", self.site.report()) };
+            times.until_master.push(ms(master_ns.saturating_sub(since_ns)));
+            times.until_request.push(ms(first.accepted_ns.saturating_sub(since_ns)));
+            self.site.start(&master.node);
+        }
+        times
+    }
+}
+
+/// When the node behind this socket first said that it is master; it is asked every 3 ms.
+fn watch_role(socket: &Path) -> u64 {
+    let limit = Duration::from_secs(2);
+    for _ in 0..20_000 {
+        let reply = support::http::ask_unix(socket, "GET", "/status.json", b"", limit);
+        let status = reply.ok().and_then(|reply| reply.json()).unwrap_or_default();
+        if status["role"] == "master" {
+            break;
+        }
+        thread::sleep(Duration::from_millis(3));
+    }
+    now_ns()
+}

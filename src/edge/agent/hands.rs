@@ -3,6 +3,8 @@
 //! 1. Nothing here blocks: an effect that has to wait for anything becomes an event later.
 //! 2. At most one keeper and one uplink are known; each stays known until it is reaped.
 //! 3. The agent holds a descriptor of an uplink's socket only from its fork to its `Attach`.
+//! 4. What is gathered grows only right before the engine is told: an `Append` takes all that
+//!    is gathered, and the engine says how much that is.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -76,7 +78,8 @@ pub(super) struct Hands {
     flying: Option<Lane>,
     lease: Lease,
     uplink_socket: Option<OwnedFd>,
-    line: Vec<u8>,
+    /// Alerts that are still to be gathered (4): the engine was at work when it raised them.
+    alerts: Vec<u8>,
     number: u32,
 }
 
@@ -99,7 +102,7 @@ impl Hands {
             flying: None,
             lease,
             uplink_socket: None,
-            line: Vec::new(),
+            alerts: Vec::new(),
             number: 0,
         }
     }
@@ -129,6 +132,7 @@ impl Hands {
             Effect::OutcomeUnknown => {
                 self.console.outcome_unknown();
                 self.gathers.iter_mut().for_each(Gather::clear);
+                self.alerts.clear();
             }
             Effect::Note(note) => say(&note),
             Effect::Alert(alert) => self.gather_alert(&alert),
@@ -143,9 +147,15 @@ impl Hands {
         Ok(through_seq)
     }
 
-    /// What the engine is told of a lane's gathered groups.
-    pub(super) fn gathered(&self, lane: Lane) -> Event<'static> {
-        let gather = &self.gathers[lane.index()];
+    /// What the engine is told of a lane's gathered groups, right now (4).
+    pub(super) fn gathered(&mut self, lane: Lane) -> Event<'static> {
+        let gather = &mut self.gathers[lane.index()];
+        if lane == Lane::Alerts && !self.alerts.is_empty() {
+            if gather.push(&self.alerts).is_err() {
+                log::error!("alerts: no room for {} bytes more", self.alerts.len());
+            }
+            self.alerts.clear();
+        }
         Event::Gathered { lane, bytes: gather.bytes(), through_seq: gather.through_seq() }
     }
 
@@ -313,13 +323,8 @@ impl Hands {
         }
         let site = config.site.as_str();
         let sender = Sender { thing_key: thing_key.as_str(), site, node: &self.node, term };
-        let mut line = core::mem::take(&mut self.line);
-        line.clear();
-        alerts::write_line(alert, sender, wall_ms(), &mut line);
-        if self.gather(Lane::Alerts, &line).is_err() {
-            log::error!("alerts: no room for {}", alert.condition());
-        }
-        self.line = line;
+        alerts::write_line(alert, sender, wall_ms(), &mut self.alerts);
+        self.later(Soon::Gathered(Lane::Alerts));
     }
 }
 

@@ -1,0 +1,51 @@
+//! A standby asks the system for no memory after its start, whatever its console is asked.
+//! (That no process ever has a second thread is watched throughout every test.)
+
+use std::thread;
+use std::time::Duration;
+
+use crate::Scene;
+use crate::support::site::Plan;
+
+#[test]
+fn a_standbys_agent_allocates_nothing() {
+    if !cfg!(debug_assertions) {
+        println!("skipped: only debug builds count");
+        return;
+    }
+    let mut scene = Scene::new(&Plan::default());
+    scene.start(&["a", "b"]);
+    let producer = scene.produce(&["a"]);
+    // a node's record and a survey of all slots have come by
+    thread::sleep(Duration::from_secs(12));
+    ask_everything(&scene);
+    let before = allocations(&scene);
+    for _ in 0..60 {
+        ask_everything(&scene);
+    }
+    thread::sleep(Duration::from_secs(12));
+    ask_everything(&scene);
+    assert_eq!(allocations(&scene), before, "{}", scene.site.report());
+    scene.finish(producer);
+}
+
+fn ask_everything(scene: &Scene) {
+    for (method, target, expected) in [
+        ("GET", "/status.json", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/master", 503),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/status.json", 405),
+        ("POST", "/readings", 503),
+    ] {
+        let reply = scene.site.ask("b", method, target).expect("the standby answers");
+        assert_eq!(reply.status, expected, "{method} {target}: {}", reply.text());
+    }
+}
+
+fn allocations(scene: &Scene) -> u64 {
+    let reply = scene.site.ask("b", "GET", "/allocations").expect("the standby answers");
+    let text = reply.text();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("{} {text:?} is no count", reply.status))
+}

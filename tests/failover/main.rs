@@ -1,0 +1,176 @@
+//! Real processes on a real data directory, killed, frozen and cheated; a TLS receiver that
+//! checks every request.
+//!
+//! The fast run does three rounds of each; `EDGE_LONG=1` as many as each test names.
+//! `EDGE_KEEP=1` keeps the scratch folders; those of failed tests stay anyway.
+//!
+//! Times are waited for with generous limits, never asserted to be short: this runs on busy
+//! machines. What takeovers cost is measured by the benchmark.
+
+mod alerts;
+mod checkers;
+mod cloud;
+mod freeze;
+mod frugal;
+mod handover;
+mod journal;
+mod kills;
+mod load;
+mod lockfile;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use support::producer::{Producer, Sent};
+use support::receiver::{Behaviour, Receiver};
+use support::site::{Plan, Site};
+
+/// What the issue of every test is under: readings a second.
+const LOAD: u64 = 2_000;
+
+/// How many rounds to do: `long` only if asked for.
+fn rounds(long: usize) -> usize {
+    if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 3 }
+}
+
+/// A site and its cloud. One exists at a time: each keeps two processors busy.
+struct Scene {
+    site: Site,
+    receiver: Receiver,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    fn new(plan: &Plan) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = Receiver::start();
+        let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
+        Self { site: Site::new(binary, &receiver, plan), receiver, _turn: turn }
+    }
+
+    /// Starts nodes, the first of them to be master, and waits until all have their places.
+    fn start(&mut self, nodes: &[&str]) {
+        let (first, others) = nodes.split_first().expect("at least one node");
+        self.site.start(first);
+        self.site.wait_fenced(0);
+        for node in others {
+            self.site.start(node);
+        }
+        for node in others {
+            self.site.wait_standby(node);
+        }
+    }
+
+    fn produce(&self, nodes: &[&str]) -> Producer {
+        Producer::start(self.site.sockets(nodes), LOAD)
+    }
+
+    /// Waits until the producer was acknowledged a second's worth more.
+    fn wait_load(&self, producer: &Producer) {
+        let enough = producer.acknowledged() + LOAD;
+        self.site.wait("a second's worth of readings to be acknowledged", 60, |_| {
+            (producer.acknowledged() >= enough).then_some(())
+        });
+    }
+
+    /// In every other round answers take their time, so that what is done next most likely
+    /// happens between a delivery and its answer.
+    fn vary_answers(&self, round: usize) {
+        let slow = Behaviour::Delay(Duration::from_millis(120));
+        self.receiver.behave(if round.is_multiple_of(2) { slow } else { Behaviour::Answer(200) });
+    }
+
+    /// How many requests have come so far.
+    fn mark(&self) -> usize {
+        self.receiver.ledger().requests.len()
+    }
+
+    /// Waits until a whole batch of readings that were never seen before comes after `mark`.
+    fn wait_delivery_since(&self, mark: usize) {
+        let seen = self.receiver.wait(Duration::from_secs(60), |ledger| {
+            let mut later = ledger.requests.iter().skip(mark);
+            let is_new = |r: &support::ledger::Request| r.repeated == 0 && r.status == 200;
+            later
+                .any(|r| r.count > 0 && r.records.contains("/readings/") && is_new(r))
+                .then_some(())
+        });
+        assert!(
+            seen.is_some(),
+            "no new readings came\n{}{}",
+            self.receiver.ledger().tail(),
+            self.site.report()
+        );
+    }
+
+    /// Ends the producer and judges: nothing lost, no rule of the ledger broken, no request of
+    /// an older term after one of a newer, no process with a second thread.
+    fn finish(&self, producer: Producer) -> Sent {
+        let sent = producer.stop();
+        assert!(!sent.acknowledged.is_empty(), "nothing was acknowledged: {:?}", sent.refusals);
+        self.wait_all_delivered(&sent);
+        self.judge();
+        sent
+    }
+
+    fn wait_all_delivered(&self, sent: &Sent) {
+        let mut next = 0;
+        let all = self.receiver.wait(Duration::from_secs(60), |ledger| {
+            let found = |number: &&u64| ledger.has(**number);
+            next += sent.acknowledged[next..].iter().take_while(found).count();
+            (next == sent.acknowledged.len()).then_some(())
+        });
+        let ledger = self.receiver.ledger();
+        let missing = ledger.missing(&sent.acknowledged);
+        assert!(
+            all.is_some() && missing.is_empty(),
+            "{} of {} acknowledged readings were lost (L6), the first: {:?}\nrefusals: {:?}\n{}{}",
+            missing.len(),
+            sent.acknowledged.len(),
+            &missing[..missing.len().min(10)],
+            sent.refusals,
+            ledger.tail(),
+            self.site.report()
+        );
+    }
+
+    fn judge(&self) {
+        let ledger = self.receiver.ledger();
+        assert!(ledger.faults.is_empty(), "{:#?}\n{}", ledger.faults, self.site.report());
+        assert_eq!(ledger.order_fault(), None, "{}", self.site.report());
+        let threads = self.site.thread_faults();
+        assert!(threads.is_empty(), "processes with threads: {threads:?}");
+    }
+}
+
+/// The requests that a node's uplinks were about to make: (monotonic ns, term), as traced by
+/// debug builds.
+fn trace_of(site: &Site, node: &str) -> Vec<(u64, u32)> {
+    let text = std::fs::read_to_string(site.trace(node)).unwrap_or_default();
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// P1: of two requests none of a lower term starts after the first of a higher one.
+fn check_traces(site: &Site, nodes: &[&str]) {
+    let mut all: Vec<_> = nodes.iter().flat_map(|node| trace_of(site, node)).collect();
+    assert!(!all.is_empty() || !cfg!(debug_assertions), "no request was traced");
+    all.sort_unstable();
+    for pair in all.windows(2) {
+        assert!(
+            pair[0].1 <= pair[1].1,
+            "term {} started a request {} us after term {} had (P1)\n{}",
+            pair[1].1,
+            (pair[1].0 - pair[0].0) / 1_000,
+            pair[0].1,
+            site.report()
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! The agent's binary beside an example's own.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Has cargo bring the binary up to date (it builds none for examples), and says where it is.
+pub fn beside_example() -> PathBuf {
+    let own = env::current_exe().expect("binary: cannot tell where this program is");
+    // target/<profile>/examples/<name>
+    let folder = own.ancestors().nth(2).expect("an example has a folder above its own");
+    let binary = folder.join("edge-agent");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--quiet", "--locked", "--bin", "edge-agent", "--target-dir"]);
+    build.arg(folder.parent().expect("a profile has a folder above its own"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    match build.status() {
+        Ok(status) if status.success() => {}
+        other => eprintln!("cargo build: {other:?}; going on with what is there"),
+    }
+    assert!(binary.exists(), "binary: no {}; run cargo build --release first", binary.display());
+    binary
+}

@@ -1,0 +1,462 @@
+//! A scratch site: a data directory and agents on it, each a real process.
+//!
+//! Only processes that were started here are ever signalled. While a site stands, a thread
+//! looks at every process of it and notes any that has more than one thread.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::http::{Reply, ask_unix};
+use super::processes;
+use super::receiver::Receiver;
+use super::{ACCESS_KEY, ALERT_THING, HOST_THING, SECRET_KEY, THING};
+
+/// How often conditions are looked at while they are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a status is waited for: an agent that takes longer is broken.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
+
+/// What `edge.json` says; times in ms.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `ha.poll_ms`
+    pub poll: u32,
+    /// `ha.heartbeat_ms`
+    pub heartbeat: u32,
+    /// `ha.fence_ms`
+    pub fence: u32,
+    /// `ha.seize_ms`
+    pub seize: u32,
+    /// `journal.sync_ms`
+    pub sync: u32,
+    /// `cloud.timeout_ms`
+    pub timeout: u32,
+    /// `cloud.batch_records_max`
+    pub batch_records: u32,
+    /// `cloud.batch_age_ms_max`
+    pub batch_age: u32,
+    /// Sources of the second thing.
+    pub sources: Vec<Value>,
+}
+
+impl Default for Plan {
+    /// Quick elections; seizure far away, so that a slow machine does not bring it on.
+    fn default() -> Self {
+        Self {
+            poll: 100,
+            heartbeat: 200,
+            fence: 1_500,
+            seize: 20_000,
+            sync: 50,
+            timeout: 5_000,
+            batch_records: 500,
+            batch_age: 200,
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Which process of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The agent itself.
+    Agent,
+    /// Its child on the share.
+    Keeper,
+    /// Its child on the network.
+    Uplink,
+    /// Its child on files and devices.
+    Collector,
+}
+
+impl Part {
+    /// Its name as `/proc` shows it; an agent's is not asked for.
+    pub const fn process_name(self) -> &'static str {
+        match self {
+            Self::Agent => "edge-agent",
+            Self::Keeper => "edge-keeper",
+            Self::Uplink => "edge-uplink",
+            Self::Collector => "edge-collector",
+        }
+    }
+}
+
+/// Who says that it is master.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Master {
+    /// Its name.
+    pub node: String,
+    /// Its term.
+    pub term: u32,
+    /// Whether it is free to forward.
+    pub fenced: bool,
+}
+
+struct Node {
+    child: Child,
+    frozen: bool,
+}
+
+#[derive(Default)]
+struct Watch {
+    roots: Mutex<Vec<u32>>,
+    faults: Mutex<Vec<String>>,
+    stop: AtomicBool,
+}
+
+/// Every agent that was started and has not been seen to end, of all sites.
+static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Ends the agents when this program panics: a release build aborts and drops nothing.
+pub fn end_agents_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        processes::signal("KILL", &lock(&STARTED));
+    }));
+}
+
+/// The site; dropped, it takes its processes and its folder along.
+pub struct Site {
+    scratch: PathBuf,
+    binary: PathBuf,
+    nodes: BTreeMap<String, Node>,
+    watch: Arc<Watch>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl Site {
+    /// Makes a data directory by `init` and configures it for `receiver`.
+    pub fn new(binary: &Path, receiver: &Receiver, plan: &Plan) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("edge-agent-{}-{number}", std::process::id());
+        let scratch = std::env::temp_dir().join(name);
+        fs::create_dir_all(&scratch).expect("site: cannot make its scratch folder");
+        let watch = Arc::new(Watch::default());
+        let watching = Arc::clone(&watch);
+        let watcher = Some(thread::spawn(move || watching.run()));
+        let nodes = BTreeMap::new();
+        let site = Self { scratch, binary: binary.to_owned(), nodes, watch, watcher };
+        let mut init = site.command("init");
+        init.arg("--datadirpath").arg(site.data());
+        let made = init.output().expect("site: cannot run the agent");
+        assert!(made.status.success(), "init: {made:?}");
+        fs::write(site.data().join("ca.pem"), receiver.ca_pem()).expect("site: cannot write");
+        let config = configuration(&receiver.url(), plan).to_string();
+        fs::write(site.data().join("edge.json"), config).expect("site: cannot write");
+        site
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.scratch.join("data")
+    }
+
+    /// The folder that holds everything of this site.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// The Unix socket of a node.
+    pub fn socket(&self, node: &str) -> PathBuf {
+        self.run_dir(node).join("agent.sock")
+    }
+
+    /// The Unix sockets of some nodes.
+    pub fn sockets(&self, nodes: &[&str]) -> Vec<PathBuf> {
+        nodes.iter().map(|node| self.socket(node)).collect()
+    }
+
+    /// Where a node's uplinks write down each request before they connect (debug builds).
+    pub fn trace(&self, node: &str) -> PathBuf {
+        self.scratch.join(format!("{node}.trace"))
+    }
+
+    fn run_dir(&self, node: &str) -> PathBuf {
+        self.scratch.join(format!("run-{node}"))
+    }
+
+    /// A command of the agent, free of whatever the environment says to agents.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("EDGE_") {
+                command.env_remove(key);
+            }
+        }
+        command.arg(name).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command at the agent of this node.
+    pub fn run_at(&self, node: &str, name: &str, arguments: &[&str]) -> Output {
+        let mut command = self.command(name);
+        command.arg("--run-dir").arg(self.run_dir(node)).args(arguments);
+        command.output().expect("site: cannot run the agent")
+    }
+
+    /// Starts a node without a TCP console.
+    pub fn start(&mut self, node: &str) {
+        self.start_with(node, &["--console", "off"]);
+    }
+
+    /// Starts a node.
+    pub fn start_with(&mut self, node: &str, arguments: &[&str]) {
+        assert!(!self.nodes.contains_key(node), "{node} runs already");
+        let log = OpenOptions::new().create(true).append(true).open(self.log(node));
+        let log = log.expect("site: cannot open a log");
+        let mut command = self.command("run");
+        command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
+        command.args(["--node", node, "--log-level", "debug"]).args(arguments);
+        command.env("EDGE_TRACE_CONNECT", self.trace(node));
+        command.stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("site: cannot start the agent");
+        lock(&STARTED).push(child.id());
+        lock(&self.watch.roots).push(child.id());
+        self.nodes.insert(node.to_owned(), Node { child, frozen: false });
+    }
+
+    fn log(&self, node: &str) -> PathBuf {
+        self.scratch.join(format!("{node}.log"))
+    }
+
+    /// The process of a running node.
+    pub fn pid(&self, node: &str) -> u32 {
+        self.nodes.get(node).expect("only running nodes are asked for").child.id()
+    }
+
+    /// All processes of a running node, the agent first.
+    pub fn tree(&self, node: &str) -> Vec<u32> {
+        processes::tree(self.pid(node)).iter().map(|process| process.pid).collect()
+    }
+
+    /// The number of one part of a running node.
+    pub fn part(&self, node: &str, part: Part) -> Option<u32> {
+        let root = self.pid(node);
+        if part == Part::Agent {
+            return Some(root);
+        }
+        let tree = processes::tree(root);
+        tree.iter().find(|process| process.name == part.process_name()).map(|found| found.pid)
+    }
+
+    /// Ends one part with SIGKILL, as soon as it is there. A killed agent is reaped and may be
+    /// started again.
+    pub fn kill(&mut self, node: &str, part: Part) {
+        let what = format!("{part:?} of {node}");
+        let pid = self.wait(&what, 10, |site| site.part(node, part));
+        processes::signal("KILL", &[pid]);
+        if part == Part::Agent {
+            let mut gone = self.nodes.remove(node).expect("it runs");
+            self.forget(pid);
+            drop(gone.child.wait());
+        }
+    }
+
+    fn forget(&self, pid: u32) {
+        lock(&STARTED).retain(|started| *started != pid);
+        lock(&self.watch.roots).retain(|root| *root != pid);
+    }
+
+    /// Stops every process of a node in its tracks.
+    pub fn freeze(&mut self, node: &str) {
+        processes::signal("STOP", &self.tree(node));
+        self.nodes.get_mut(node).expect("it runs").frozen = true;
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&mut self, node: &str) {
+        processes::signal("CONT", &self.tree(node));
+        self.nodes.get_mut(node).expect("it runs").frozen = false;
+    }
+
+    /// Asks a node to end (SIGTERM) and waits until it has.
+    pub fn stop(&mut self, node: &str) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        processes::signal("TERM", &[self.pid(node)]);
+        let end = start + Duration::from_secs(20);
+        loop {
+            let running = self.nodes.get_mut(node).expect("it runs");
+            if let Some(status) = running.child.try_wait().expect("site: cannot wait") {
+                let pid = running.child.id();
+                self.forget(pid);
+                self.nodes.remove(node);
+                return (status, start.elapsed());
+            }
+            assert!(Instant::now() < end, "{node} did not end\n{}", self.report());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The nodes that run and are not frozen.
+    pub fn running(&self) -> Vec<String> {
+        let awake = self.nodes.iter().filter(|(_, node)| !node.frozen);
+        awake.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Asks a node's Unix socket.
+    pub fn ask(&self, node: &str, method: &str, target: &str) -> std::io::Result<Reply> {
+        ask_unix(&self.socket(node), method, target, b"", STATUS_LIMIT)
+    }
+
+    /// A node's status; `None`: it does not answer (yet).
+    pub fn status(&self, node: &str) -> Option<Value> {
+        self.ask(node, "GET", "/status.json").ok()?.json()
+    }
+
+    /// A node's role, as it says itself.
+    pub fn role(&self, node: &str) -> Option<String> {
+        self.status(node)?["role"].as_str().map(str::to_owned)
+    }
+
+    /// What this node says of itself, if it says that it is master.
+    pub fn mastership(&self, node: &str) -> Option<Master> {
+        let status = self.status(node)?;
+        let term = u32::try_from(status["term"].as_u64()?).ok()?;
+        let fenced = status["fenced"] == true && status["lease_ms"].as_u64() > Some(0);
+        let is_master = status["role"] == "master";
+        is_master.then(|| Master { node: node.to_owned(), term, fenced })
+    }
+
+    /// Everyone who says that it is master.
+    pub fn masters(&self) -> Vec<Master> {
+        self.running().iter().filter_map(|node| self.mastership(node)).collect()
+    }
+
+    /// Waits for a master of a term above this one, free to forward.
+    pub fn wait_fenced(&self, above: u32) -> Master {
+        self.wait(&format!("a fenced master above term {above}"), 60, |site| {
+            site.masters().into_iter().find(|master| master.fenced && master.term > above)
+        })
+    }
+
+    /// Waits until a node is standby and sees the share.
+    pub fn wait_standby(&self, node: &str) {
+        self.wait(&format!("{node} to be standby"), 60, |site| {
+            let status = site.status(node)?;
+            (status["role"] == "standby" && status["master"]["term"].as_u64() > Some(0))
+                .then_some(())
+        });
+    }
+
+    /// Waits until `seen` finds what it looks for.
+    pub fn wait<T>(&self, what: &str, seconds: u64, mut seen: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            if let Some(found) = seen(self) {
+                return found;
+            }
+            assert!(
+                Instant::now() < end,
+                "waited {seconds} s in vain for {what}\n{}",
+                self.report()
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Whatever process had more than one thread.
+    pub fn thread_faults(&self) -> Vec<String> {
+        lock(&self.watch.faults).clone()
+    }
+
+    /// What helps to see why a test failed: each node's status and the end of its log.
+    pub fn report(&self) -> String {
+        let mut text = format!("in {}\n", self.scratch.display());
+        let Ok(entries) = fs::read_dir(&self.scratch) else { return text };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let node = |name: String| name.strip_suffix(".log").map(str::to_owned);
+        let mut nodes: Vec<_> = names.filter_map(node).collect();
+        nodes.sort();
+        for node in &nodes {
+            let status = match self.nodes.get(node) {
+                None => "not running".to_owned(),
+                Some(node) if node.frozen => "frozen".to_owned(),
+                Some(_) => self.status(node).map_or("no answer".to_owned(), |s| s.to_string()),
+            };
+            let content = fs::read(self.log(node)).unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            let lines: Vec<_> = content.lines().collect();
+            let tail = lines[lines.len().saturating_sub(25)..].join("\n    ");
+            for part in ["  ", node, ": ", &status, "\n    ", &tail, "\n"] {
+                text.push_str(part);
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.watch.stop.store(true, Ordering::Release);
+        for node in self.nodes.values_mut() {
+            // its children asked to die with it, frozen or not
+            drop(node.child.kill());
+            drop(node.child.wait());
+            lock(&STARTED).retain(|started| *started != node.child.id());
+        }
+        if let Some(watcher) = self.watcher.take() {
+            drop(watcher.join());
+        }
+        if !thread::panicking() && std::env::var_os("EDGE_KEEP").is_none() {
+            drop(fs::remove_dir_all(&self.scratch));
+        }
+    }
+}
+
+impl Watch {
+    fn run(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let roots = lock(&self.roots).clone();
+            for process in roots.iter().flat_map(|root| processes::tree(*root)) {
+                if let Some(count) = processes::threads(process.pid).filter(|count| *count != 1) {
+                    let text = format!("{} ({}): {count} threads", process.name, process.pid);
+                    lock(&self.faults).push(text);
+                }
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn configuration(url: &str, plan: &Plan) -> Value {
+    json!({
+        "version": 1,
+        "site": "scratch",
+        "cloud": {
+            "kind": "datonis",
+            "url": url,
+            "access_key": ACCESS_KEY,
+            "secret_key": SECRET_KEY,
+            "ca_file": "ca.pem",
+            "timeout_ms": plan.timeout,
+            "batch_records_max": plan.batch_records,
+            "batch_age_ms_max": plan.batch_age,
+        },
+        "alerts": { "thing_key": ALERT_THING, "level_min": "info" },
+        "ha": {
+            "poll_ms": plan.poll,
+            "heartbeat_ms": plan.heartbeat,
+            "fence_ms": plan.fence,
+            "seize_ms": plan.seize,
+        },
+        "journal": { "sync_ms": plan.sync },
+        "things": [
+            { "thing_key": THING, "name": "Compressor" },
+            { "thing_key": HOST_THING, "name": "Gateway", "sources": plan.sources },
+        ],
+    })
+}
