@@ -126,78 +126,69 @@ fn the_shipped_example_is_valid() {
     assert_eq!(fault, format!("edge.json:4:22: {expected}"));
 }
 
+/// What is changed in `FULL`, into what, and what the fault then says.
+const FAULTS: &[(&str, &str, &str)] = &[
+    (
+        "\"poll_ms\": 100",
+        "\"poll_ms\": 1e2",
+        "edge.json:10:22: ha.poll_ms: expected a whole number from 10 to 60000",
+    ),
+    ("\"poll_ms\": 100", "\"poll_ms\": 9", "ha.poll_ms: expected a whole number from 10 to"),
+    ("\"poll_ms\": 100", "\"poll_ms\": \"100\"", "ha.poll_ms: expected a whole number"),
+    ("\"poll_ms\": 100", "\"poll_ms\": null", "ha.poll_ms: expected a whole number"),
+    (
+        "\"poll_ms\": 100",
+        "\"pol_ms\": 100",
+        "10:11: ha.pol_ms: unknown field; expected one of poll_ms, heartbeat_ms, fence_ms",
+    ),
+    ("\"poll_ms\": 100", "\"seize_ms\": 100", "10:66: ha.seize_ms: stands here twice"),
+    (
+        "\"poll_ms\": 100",
+        "\"poll_ms\": 201",
+        "10:22: ha.poll_ms: expected at most heartbeat_ms (200)",
+    ),
+    (
+        "\"fence_ms\": 600",
+        "\"fence_ms\": 599",
+        "ha.fence_ms: expected at least 3 times heartbeat_ms (200)",
+    ),
+    ("\"seize_ms\": 6000", "\"seize_ms\": 600", "ha.seize_ms: expected more than fence_ms (600)"),
+    ("32768", "1048577", "cloud.batch_bytes_max: expected a whole number from 1024 to 1048576"),
+    ("https://api", "http://api", "5:31: cloud.url: expected https://HOST"),
+    ("\"url\"", "\"ulr\"", "cloud.ulr: unknown field"),
+    ("\"access\"", "\"a\\r\\nX: y\"", "cloud.access_key: expected a text of 1 to 256"),
+    ("\"access\"", "\"a b\"", "cloud.access_key: expected visible ASCII"),
+    ("\"access_key\": \"access\",", "", "4:12: cloud.access_key: expected this field"),
+    ("\"secret_key_file\": \"secret.key\",", "", "cloud.secret_key_file: expected this field, or"),
+    ("\"ca_file\"", "\"secret_key\": \"k\", \"ca_file\"", "cloud.secret_key: expected only one"),
+    ("datonis\"", "mqtt\"", "cloud.kind: expected one of datonis, stdout"),
+    ("\"site\": \"plant-7\",", "", "1:1: site: expected this field"),
+    ("plant-7", "", "site: expected a text of 1 to 128 bytes"),
+    ("plant-7", "a\\u0000b", "site: expected a text of 1 to 128 bytes without control"),
+    ("\"/proc/loadavg\"", "7", "things[0].sources[0].file.path: expected a text of 1 to 255"),
+    ("\"metric\": \"load5\",", "", "things[0].sources[0].file.metric: expected this field"),
+    (
+        "\"file\": {",
+        "\"modbus\": {",
+        "things[0].sources[0].modbus: unknown field; expected one of file",
+    ),
+    ("{ \"file\":", "{}, { \"file\":", "things[0].sources[0]: expected a kind of source: file"),
+    (
+        "\"other\" }",
+        "\"7t38b9dbt9\" }",
+        "things[1].thing_key: expected a key that no other thing has",
+    ),
+    ("{ \"enabled\": false }", "[]", "intake: expected an object"),
+    ("false", "0", "intake.enabled: expected true or false"),
+    ("[::1]:9000", "[::1]", "console.listen: expected ADDRESS:PORT or off"),
+    ("\"version\": 1,", "\"version\": 0,", "version: expected a whole number from 1"),
+    ("\"version\": 1,", "\"version\": 1", "edge.json:3:3: expected `,` or `}`"),
+    ("600", "1e999", "edge.json:10:60: ha.fence_ms: expected a number below 1.8e308"),
+];
+
 #[test]
 fn faults_name_file_line_column_field_and_what_was_expected() {
-    for (from, to, expected) in [
-        (
-            "\"poll_ms\": 100",
-            "\"poll_ms\": 1e2",
-            "edge.json:10:22: ha.poll_ms: expected a whole number from 10 to 60000",
-        ),
-        ("\"poll_ms\": 100", "\"poll_ms\": 9", "ha.poll_ms: expected a whole number from 10 to"),
-        ("\"poll_ms\": 100", "\"poll_ms\": \"100\"", "ha.poll_ms: expected a whole number"),
-        ("\"poll_ms\": 100", "\"poll_ms\": null", "ha.poll_ms: expected a whole number"),
-        (
-            "\"poll_ms\": 100",
-            "\"pol_ms\": 100",
-            "10:11: ha.pol_ms: unknown field; expected one of poll_ms, heartbeat_ms, fence_ms",
-        ),
-        ("\"poll_ms\": 100", "\"seize_ms\": 100", "10:66: ha.seize_ms: stands here twice"),
-        (
-            "\"poll_ms\": 100",
-            "\"poll_ms\": 201",
-            "10:22: ha.poll_ms: expected at most heartbeat_ms (200)",
-        ),
-        (
-            "\"fence_ms\": 600",
-            "\"fence_ms\": 599",
-            "ha.fence_ms: expected at least 3 times heartbeat_ms (200)",
-        ),
-        (
-            "\"seize_ms\": 6000",
-            "\"seize_ms\": 600",
-            "ha.seize_ms: expected more than fence_ms (600)",
-        ),
-        ("32768", "1048577", "cloud.batch_bytes_max: expected a whole number from 1024 to 1048576"),
-        ("https://api", "http://api", "5:31: cloud.url: expected https://HOST"),
-        ("\"url\"", "\"ulr\"", "cloud.ulr: unknown field"),
-        ("\"access\"", "\"a\\r\\nX: y\"", "cloud.access_key: expected a text of 1 to 256"),
-        ("\"access\"", "\"a b\"", "cloud.access_key: expected visible ASCII"),
-        ("\"access_key\": \"access\",", "", "4:12: cloud.access_key: expected this field"),
-        (
-            "\"secret_key_file\": \"secret.key\",",
-            "",
-            "cloud.secret_key_file: expected this field, or",
-        ),
-        (
-            "\"ca_file\"",
-            "\"secret_key\": \"k\", \"ca_file\"",
-            "cloud.secret_key: expected only one",
-        ),
-        ("datonis\"", "mqtt\"", "cloud.kind: expected one of datonis, stdout"),
-        ("\"site\": \"plant-7\",", "", "1:1: site: expected this field"),
-        ("plant-7", "", "site: expected a text of 1 to 128 bytes"),
-        ("plant-7", "a\\u0000b", "site: expected a text of 1 to 128 bytes without control"),
-        ("\"/proc/loadavg\"", "7", "things[0].sources[0].file.path: expected a text of 1 to 255"),
-        ("\"metric\": \"load5\",", "", "things[0].sources[0].file.metric: expected this field"),
-        (
-            "\"file\": {",
-            "\"modbus\": {",
-            "things[0].sources[0].modbus: unknown field; expected one of file",
-        ),
-        ("{ \"file\":", "{}, { \"file\":", "things[0].sources[0]: expected a kind of source: file"),
-        (
-            "\"other\" }",
-            "\"7t38b9dbt9\" }",
-            "things[1].thing_key: expected a key that no other thing has",
-        ),
-        ("{ \"enabled\": false }", "[]", "intake: expected an object"),
-        ("false", "0", "intake.enabled: expected true or false"),
-        ("[::1]:9000", "[::1]", "console.listen: expected ADDRESS:PORT or off"),
-        ("\"version\": 1,", "\"version\": 0,", "version: expected a whole number from 1"),
-        ("\"version\": 1,", "\"version\": 1", "edge.json:3:3: expected `,` or `}`"),
-        ("600", "1e999", "edge.json:10:60: ha.fence_ms: expected a number below 1.8e308"),
-    ] {
+    for (from, to, expected) in FAULTS {
         assert!(FULL.contains(from), "{from}");
         let fault = refused(&FULL.replacen(from, to, 1));
         assert!(
