@@ -197,14 +197,13 @@ impl Forward {
 
     /// When the next registration or heartbeat is due; `u64::MAX`: never.
     pub fn thing_due_ms(&self) -> u64 {
-        if !self.delivered_once {
-            let patience_ms = self.began_ms + u64::from(REGISTER_WAIT_MS);
-            return if self.alive_due_ms.is_empty() { u64::MAX } else { patience_ms };
-        }
-        if self.registered < self.alive_due_ms.len() {
-            return 0;
-        }
-        self.alive_due_ms.iter().copied().min().unwrap_or(u64::MAX)
+        let next_ms = if self.registered < self.alive_due_ms.len() {
+            0
+        } else {
+            self.alive_due_ms.iter().copied().min().unwrap_or(u64::MAX)
+        };
+        let patience_ms = self.began_ms + u64::from(REGISTER_WAIT_MS);
+        if self.delivered_once { next_ms } else { next_ms.max(patience_ms) }
     }
 
     /// Takes the things of a configuration: all are registered anew.

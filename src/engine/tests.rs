@@ -49,6 +49,8 @@ struct Node {
     exited: bool,
     orders: Vec<ShareOrder>,
     requests: Vec<CloudOrder>,
+    /// What was sent for things, and when.
+    things: Vec<(CloudRequest, u64)>,
     notes: Vec<String>,
     alerts: Vec<Alert>,
     lease_end_ms: u64,
@@ -107,6 +109,8 @@ impl Site {
                 assert!(self.now_ms < node.lease_end_ms, "F2: a request without a lease");
                 if let CloudRequest::Batch { .. } = order.what {
                     self.sent.push((self.now_ms, place, order));
+                } else {
+                    node.things.push((order.what, self.now_ms));
                 }
                 self.nodes[place].requests.push(order);
             }
@@ -239,6 +243,7 @@ fn node(place: usize) -> Node {
         exited: false,
         orders: Vec::new(),
         requests: Vec::new(),
+        things: Vec::new(),
         notes: Vec::new(),
         alerts: Vec::new(),
         lease_end_ms: 0,
@@ -630,4 +635,17 @@ fn failures_back_off_and_are_told_once() {
     let ranges: BTreeSet<_> =
         site.sent.iter().map(|(.., order)| format!("{:?}", order.what)).collect();
     assert_eq!(ranges.len(), 1, "F5: the same identities each time");
+}
+
+#[test]
+fn things_are_registered_and_kept_alive_although_nothing_is_read() {
+    let mut site = Site::new(1);
+    site.settings.alive_every_ms.push(5_000).expect("room");
+    site.run_for(40_000);
+    let things: Vec<_> = site.nodes[0].things.iter().map(|(what, _)| *what).collect();
+    assert_eq!(things[0], CloudRequest::Register { thing: 0 });
+    assert!(things[1..].iter().all(|what| *what == CloudRequest::Alive { thing: 0 }));
+    let first_ms = site.nodes[0].things[0].1;
+    assert!((10_000..13_000).contains(&first_ms), "F4: after a while: {first_ms}");
+    assert!((5..8).contains(&things.len()), "one each 5 s: {things:?}");
 }
