@@ -60,6 +60,10 @@ pub const STOP_MS_MAX: u32 = 8_000;
 pub const BACKOFF_MS_MIN: u32 = 1_000;
 /// See [`BACKOFF_MS_MIN`].
 pub const BACKOFF_MS_MAX: u32 = 60_000;
+/// First and longest pause of the uplink after the cloud refused our credentials.
+pub const PAUSE_MS_MIN: u32 = 60_000;
+/// See [`PAUSE_MS_MIN`].
+pub const PAUSE_MS_MAX: u32 = 3_600_000;
 /// `Retry-After` is honoured up to an hour.
 pub const RETRY_AFTER_MS_MAX: u32 = 3_600_000;
 /// An uplink with nothing to send for so long is ended.
@@ -81,6 +85,9 @@ pub const LEASE_MS_MAX: u32 = 86_400_000;
 pub const ALONE_SLOT_MS: u32 = 60_000;
 /// A segment that a slot names and that is not seen is looked for so often.
 pub const SEGMENT_WAIT_MS: u32 = 500;
+/// No share hides a name that exists for longer (NFS: 30 s, measured): a named segment that
+/// is still not seen is gone.
+pub const SEGMENT_HIDDEN_MS_MAX: u32 = 60_000;
 /// Things are registered after the first batch, or this long after forwarding began.
 pub const REGISTER_WAIT_MS: u32 = 10_000;
 

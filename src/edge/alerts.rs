@@ -57,6 +57,19 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("{node} has been silent for {} s", silent_ms / 1_000)
         }
         Alert::NodeReturned { node } => format!("{node} is back"),
+        Alert::CloudDeclining { status: status @ (401 | 403), reason } => format!(
+            "the cloud refuses our credentials ({status}: {reason}): see access_key and secret_key"
+        ),
+        Alert::CloudDeclining { status: status @ (404 | 405 | 410), reason } => {
+            format!("the cloud knows no such address ({status}: {reason}): see cloud.url")
+        }
+        Alert::CloudDeclining { status, reason } => {
+            format!("the cloud refuses records ({status}: {reason}): see the declined store")
+        }
+        Alert::CloudAccepting => "the cloud accepts records again".to_owned(),
+        Alert::DeclinedDropping { records } => {
+            format!("the declined store is full: its oldest {records} records were dropped")
+        }
         Alert::GroupDamaged { stretches, bytes, records } => format!(
             "{bytes} damaged bytes in {stretches} places of the journal were set aside; \
              {records} records are missing"
@@ -71,7 +84,9 @@ fn write_figures(alert: &Alert, data: &mut String) {
             let from = from.as_ref().map_or("", NodeName::as_str);
             write!(data, ",\"from\":\"{from}\",\"why\":\"{}\",\"gap_ms\":{gap_ms}", ground.name())
         }
-        Alert::RedundancyLost | Alert::RedundancyRestored => Ok(()),
+        Alert::RedundancyLost | Alert::RedundancyRestored | Alert::CloudAccepting => Ok(()),
+        Alert::CloudDeclining { status, .. } => write!(data, ",\"status\":{status}"),
+        Alert::DeclinedDropping { records } => write!(data, ",\"records\":{records}"),
         Alert::NodeLost { node, silent_ms, stopped } => {
             write!(data, ",\"lost\":\"{node}\",\"silent_ms\":{silent_ms},\"stopped\":{stopped}")
         }

@@ -93,6 +93,7 @@ impl Config {
             batch_records_max: self.cloud.batch_records_max,
             batch_bytes_max: self.cloud.batch_bytes_max,
             batch_age_ms_max: self.cloud.batch_age_ms_max,
+            declined_bytes_max: self.declined.bytes_max,
             alerts: self.alerts.thing_key.is_some(),
             alive_every_ms: self.registered_things().map(|thing| thing.alive_every_ms).collect(),
         }

@@ -104,6 +104,7 @@ impl Default for Sight {
 impl Sight {
     /// Takes in a poll's outcome, at the time at which it came.
     pub fn observe(&mut self, now_ms: u64, polled: &Polled, settings: &Settings) {
+        let held_before = self.locked() != 0;
         self.lock = polled.lock;
         self.taken = self.taken.max(polled.taken);
         let gap_ms = self.seen_ms.map_or(u64::MAX, |seen_ms| now_ms - seen_ms);
@@ -118,7 +119,8 @@ impl Sight {
             (Some(old), Some(new)) => old.term == new.term,
             _ => false,
         };
-        let held = matches!(polled.lock, LockSeen::Held { .. });
+        // An advance counts if the lock was ours before it, too.
+        let held = held_before && self.locked() != 0;
         self.advances_held = if same_term && held { self.advances_held + 1 } else { 0 };
         self.silent_ms = 0;
         self.release_seen_ms =

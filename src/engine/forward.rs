@@ -17,6 +17,8 @@
 //! - F4: registration and heartbeats of things never go before the first batch, unless there
 //!   is nothing to send for a while.
 //! - F5: a request without a verdict is outcome unknown: the same again, same identities.
+//! - F6: what was refused for good is in the declined store before the cursor passes it; what
+//!   that says of us or the URL pauses everything, 1 min doubling to 1 h.
 
 use heapless::Vec;
 
@@ -24,9 +26,11 @@ use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::ident::{Lane, RecordRange, Term};
 use super::settings::Settings;
 use super::share::Fetched;
+use super::sizing::{Sizing, Step};
 use super::status::CloudStatus;
 use crate::limits::{
-    BACKOFF_MS_MAX, BACKOFF_MS_MIN, REGISTER_WAIT_MS, RETRY_AFTER_MS_MAX, THINGS_MAX,
+    BACKOFF_MS_MAX, BACKOFF_MS_MIN, PAUSE_MS_MAX, PAUSE_MS_MIN, REGISTER_WAIT_MS,
+    RETRY_AFTER_MS_MAX, THINGS_MAX,
 };
 
 /// Whether there is an uplink.
@@ -71,10 +75,17 @@ pub enum Job {
 pub enum Settled {
     /// The batch is done with: the cursor moves.
     Delivered(Batch),
-    /// The same again, later.
+    /// The same again, or a part of it.
     Again,
-    /// A thing's request is done with.
-    Thing,
+    /// The first records of the batch are to be declined; none: the uplink only pauses.
+    Refused {
+        /// Their lane.
+        lane: Lane,
+        /// How many.
+        records: u32,
+    },
+    /// It was accepted, and no cursor moves: a thing's request, or a batch tried ahead.
+    Accepted,
 }
 
 /// The uplink's books.
@@ -88,6 +99,8 @@ pub struct Forward {
     request: u32,
     failures: u32,
     wait_until_ms: u64,
+    pause_ms: u32,
+    sizing: [Sizing; 2],
     status: u16,
     reason: Reason,
     random: u64,
@@ -108,6 +121,8 @@ impl Forward {
             request: 0,
             failures: 0,
             wait_until_ms: 0,
+            pause_ms: 0,
+            sizing: Lane::ALL.map(Sizing::new),
             status: 0,
             reason: Reason::new(),
             random: seed | 1,
@@ -124,7 +139,13 @@ impl Forward {
         self.delivered_once = false;
         self.registered = 0;
         self.alive_due_ms.clear();
+        self.sizing = Lane::ALL.map(Sizing::new);
         self.try_at_once();
+    }
+
+    /// The size of a lane's batches.
+    pub fn sizing(&mut self, lane: Lane) -> &mut Sizing {
+        &mut self.sizing[lane.index()]
     }
 
     /// Older terms are over: forwarding can begin.
@@ -136,6 +157,7 @@ impl Forward {
     pub fn try_at_once(&mut self) {
         self.failures = 0;
         self.wait_until_ms = 0;
+        self.pause_ms = 0;
     }
 
     /// The number for the next request.
@@ -228,34 +250,93 @@ impl Forward {
         }
         let job = self.job.take()?;
         self.idle_since_ms = now_ms;
-        if outcome.verdict != Verdict::Accepted {
-            self.status = outcome.status;
-            self.reason.clone_from(&outcome.reason);
-            self.back_off(now_ms, outcome.retry_after_ms);
-            return Some(Settled::Again);
-        }
-        self.failures = 0;
-        self.wait_until_ms = 0;
-        self.status = 0;
-        self.reason.clear();
-        match job {
-            Job::Batch(batch) => {
-                self.delivered_once = true;
-                Some(Settled::Delivered(batch))
-            }
+        self.status = outcome.status;
+        self.reason.clone_from(&outcome.reason);
+        Some(match job {
+            Job::Batch(batch) => self.settle_batch(now_ms, batch, outcome),
             Job::Register(thing) => {
-                self.registered = usize::from(thing) + 1;
-                self.keep_alive(now_ms, thing, settings);
-                Some(Settled::Thing)
+                let settled = self.settle_thing(now_ms, thing, outcome, settings);
+                if settled == Settled::Accepted {
+                    self.registered = usize::from(thing) + 1;
+                }
+                settled
             }
-            Job::Alive(thing) => {
-                self.keep_alive(now_ms, thing, settings);
-                Some(Settled::Thing)
+            Job::Alive(thing) => self.settle_thing(now_ms, thing, outcome, settings),
+        })
+    }
+
+    fn settle_batch(&mut self, now_ms: u64, batch: Batch, outcome: &CloudOutcome) -> Settled {
+        let sizing = &mut self.sizing[batch.lane.index()];
+        match sizing.judge(&batch.fetched, outcome.verdict, outcome.status) {
+            Step::Done => {
+                self.succeed();
+                self.delivered_once = true;
+                Settled::Delivered(batch)
+            }
+            Step::Ahead => {
+                self.succeed();
+                Settled::Accepted
+            }
+            Step::Part => Settled::Again,
+            Step::Again => {
+                self.back_off(now_ms, outcome.retry_after_ms);
+                Settled::Again
+            }
+            Step::Decline { records } => Settled::Refused { lane: batch.lane, records },
+            Step::Pause { records } => {
+                self.pause(now_ms);
+                Settled::Refused { lane: batch.lane, records }
             }
         }
     }
 
-    /// The uplink is gone or late: what it was sending, if anything, is sent again (F5).
+    /// A thing that the cloud will not have is left alone until its next heartbeat: it is no
+    /// reason to hold up records.
+    fn settle_thing(
+        &mut self,
+        now_ms: u64,
+        thing: u16,
+        outcome: &CloudOutcome,
+        settings: &Settings,
+    ) -> Settled {
+        match outcome.verdict {
+            Verdict::Accepted => self.succeed(),
+            Verdict::BadContent | Verdict::TooLarge => {}
+            Verdict::BadCredentials => {
+                self.pause(now_ms);
+                return Settled::Refused { lane: Lane::Readings, records: 0 };
+            }
+            Verdict::Retry | Verdict::Unknown => {
+                self.back_off(now_ms, outcome.retry_after_ms);
+                return Settled::Again;
+            }
+        }
+        self.keep_alive(now_ms, thing, settings);
+        Settled::Accepted
+    }
+
+    fn succeed(&mut self) {
+        self.try_at_once();
+        self.status = 0;
+        self.reason.clear();
+    }
+
+    /// We or the URL are wrong: nothing is sent for a while (F6).
+    pub fn pause(&mut self, now_ms: u64) {
+        self.failures = self.failures.saturating_add(1);
+        self.pause_ms = (self.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        self.wait_until_ms = now_ms + u64::from(self.pause_ms);
+    }
+
+    /// No answer came in time: the same again, a part of it if that happens twice (F5).
+    pub fn time_out(&mut self, now_ms: u64) {
+        if let Some(Job::Batch(batch)) = self.job {
+            self.sizing(batch.lane).time_out(&batch.fetched);
+        }
+        self.fail(now_ms, "no answer in time");
+    }
+
+    /// The uplink is gone: what it was sending, if anything, is sent again (F5).
     pub fn fail(&mut self, now_ms: u64, reason: &str) {
         self.job = None;
         self.status = 0;
@@ -279,6 +360,7 @@ impl Forward {
         let state = match (forwarding, self.job.is_some(), wait_ms > 0) {
             (false, ..) => "off",
             (true, true, _) => "sending",
+            (true, false, true) if self.pause_ms > 0 => "paused",
             (true, false, true) => "waiting",
             (true, false, false) => "idle",
         };

@@ -25,7 +25,9 @@ use super::settings::Settings;
 use super::share::{Append, Fetched, TermMark};
 use super::slot::LaneMark;
 use super::status::LaneStatus;
-use crate::limits::{GROUP_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_WAIT_MS, SLOTS};
+use crate::limits::{
+    GROUP_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_HIDDEN_MS_MAX, SEGMENT_WAIT_MS, SLOTS,
+};
 
 /// Groups handed to the keeper.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +59,13 @@ struct Books {
     waiting_ms: u64,
     /// No earlier look at the segment than this.
     look_ms: u64,
+    /// Since when the segment at the cursor is missing.
+    missing_ms: Option<u64>,
+    /// It has been missing for longer than any share hides a name: listing tells.
+    list_missing: bool,
     swept: Cursor,
     delivered: u64,
+    declined: u64,
     damaged: u64,
 }
 
@@ -266,6 +273,9 @@ impl Journal {
                     || (from.segment == books.segment && books.synced_seq >= from.seq);
                 return if there { Read::Fetch { from, end } } else { Read::Nothing };
             }
+            if books.list_missing && !self.is_listed(lane, from.term) {
+                return Read::List { term: from.term };
+            }
             match self.segments_of(lane, from.term) {
                 None => return Read::List { term: from.term },
                 Some(newest) if from.segment <= newest && from.segment > 0 => {
@@ -289,13 +299,17 @@ impl Journal {
     pub fn nothing_fetched(&mut self, now_ms: u64, lane: Lane, seen: &Fetched) -> bool {
         let own = self.term;
         let read_term = self.lanes[lane.index()].cursor.term;
-        let listed = self.listed.is_some_and(|found| (found.lane, found.term) == (lane, read_term));
+        let listed = self.is_listed(lane, read_term);
         let books = &mut self.lanes[lane.index()];
         books.damaged += u64::from(seen.damaged);
         if seen.missing && !listed && books.cursor.term != own {
+            let since_ms = *books.missing_ms.get_or_insert(now_ms);
+            books.list_missing = now_ms >= since_ms + u64::from(SEGMENT_HIDDEN_MS_MAX);
             books.look_ms = now_ms + u64::from(SEGMENT_WAIT_MS);
             return false;
         }
+        books.missing_ms = None;
+        books.list_missing = false;
         let last = books.cursor.term == own && books.cursor.segment >= books.segment;
         if last {
             // The rest of our newest segment is no good to read: nothing is left in it.
@@ -328,6 +342,13 @@ impl Journal {
         }
     }
 
+    /// Records at the cursor are in the declined store (B3).
+    pub fn declined(&mut self, lane: Lane, next: Cursor, records: u64) {
+        let books = &mut self.lanes[lane.index()];
+        books.cursor = next;
+        books.declined += records;
+    }
+
     /// A lane with segments wholly behind its durable cursor that were not yet swept (B4).
     pub fn sweep(&self) -> Option<(Lane, Cursor)> {
         Lane::ALL.into_iter().find_map(|lane| {
@@ -351,8 +372,13 @@ impl Journal {
             waiting: books.waiting(self.term),
             backlog: books.is_behind(self.term) && self.term > 0,
             delivered: books.delivered,
+            declined: books.declined,
             damaged: books.damaged,
         }
+    }
+
+    fn is_listed(&self, lane: Lane, term: Term) -> bool {
+        self.listed.is_some_and(|found| (found.lane, found.term) == (lane, term))
     }
 
     /// How many segments a term has in a lane; `None`: its slot is gone.
@@ -384,8 +410,11 @@ impl Books {
             acknowledged_seq: 0,
             waiting_ms: 0,
             look_ms: 0,
+            missing_ms: None,
+            list_missing: false,
             swept: start,
             delivered: 0,
+            declined: 0,
             damaged: 0,
         }
     }
@@ -543,6 +572,12 @@ mod tests {
         let due_ms = journal.batch_due_ms(LANE, &Settings::default());
         assert_eq!(due_ms, 1_000 + u64::from(SEGMENT_WAIT_MS));
         assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: u32::MAX }, "never absent");
+        let late_ms = 1_000 + u64::from(SEGMENT_HIDDEN_MS_MAX);
+        assert!(!journal.nothing_fetched(late_ms, LANE, &missing));
+        assert_eq!(journal.next_read(LANE), Read::List { term: 2 }, "no share hides it so long");
+        journal.listed(LANE, 2, 0);
+        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: u32::MAX });
+        assert!(journal.nothing_fetched(late_ms, LANE, &missing), "swept by another, or lost");
     }
 
     #[test]

@@ -16,6 +16,8 @@
 //! - M3: at once only behind a term exactly one below ours that was itself fenced; on its
 //!   lock alone only where the share is local, and only by the very lock file that it named.
 //! - M4: the slot never names a lock that we do not hold.
+//! - M5: at least every quarter of `fence_ms`, and whenever the lease had run out, a proof looks
+//!   at all slots: numbers may be burnt, and the next master's be far above ours.
 
 use super::ident::{Cursor, Lane, ShareClass, Term};
 use super::settings::{Host, Settings};
@@ -33,7 +35,9 @@ pub struct Mandate {
     forward_from_ms: u64,
     surveyed: bool,
     proof_due_ms: u64,
-    slot_written_ms: u64,
+    looked_ms: u64,
+    /// The slot as it last became durable, and when.
+    durable: Option<(Slot, u64)>,
 }
 
 impl Mandate {
@@ -69,7 +73,8 @@ impl Mandate {
             forward_from_ms: u64::MAX,
             surveyed: false,
             proof_due_ms: 0,
-            slot_written_ms: 0,
+            looked_ms: 0,
+            durable: None,
         }
     }
 
@@ -113,27 +118,32 @@ impl Mandate {
         create: [u32; 2],
         may_try: bool,
     ) -> Proof {
-        let changed = self.slot.lanes != lanes || !self.is_proven();
-        let silent = now_ms >= self.slot_written_ms + u64::from(ALONE_SLOT_MS);
-        let write_slot = !self.alone || changed || silent;
+        self.slot.lanes = lanes;
+        let write_slot = !self.alone || self.is_slot_due(now_ms);
         if write_slot {
             self.slot.heartbeat += 1;
         }
-        self.slot.lanes = lanes;
         self.proof_due_ms = now_ms + u64::from(self.slot.heartbeat_ms);
         let lock = match (self.slot.locked != 0 && self.lock_lost_ms.is_none(), may_try) {
             (true, _) => ProofLock::Write,
             (false, true) => ProofLock::Try,
             (false, false) => ProofLock::Leave,
         };
-        Proof { slot: self.slot.clone(), write_slot, lock, create }
+        // A newcomer waits 5/4 of `fence_ms`: a lease that is given within a quarter of it after
+        // all slots were seen ends before that (M5).
+        let looked_ms = self.looked_ms + u64::from(self.slot.fence_ms) / 4;
+        let all = now_ms >= looked_ms || !self.has_lease(now_ms);
+        Proof { slot: self.slot.clone(), write_slot, all, lock, create }
     }
 
     /// A proof that began at `start_ms` succeeded (M1).
-    pub fn proven(&mut self, start_ms: u64, proof_wrote_slot: bool) {
+    pub fn proven(&mut self, start_ms: u64, wrote_slot: bool, saw_all: bool) {
         self.lease_end_ms = start_ms + u64::from(self.slot.fence_ms);
-        if proof_wrote_slot {
-            self.slot_written_ms = start_ms;
+        if wrote_slot {
+            self.durable = Some((self.slot.clone(), start_ms));
+        }
+        if saw_all {
+            self.looked_ms = start_ms;
         }
     }
 
@@ -186,7 +196,8 @@ impl Mandate {
 
     /// Whether we may forward: fenced, durably so, and under a lease.
     pub fn may_forward(&self, now_ms: u64) -> bool {
-        self.slot.fenced && self.has_lease(now_ms)
+        let durable = self.durable.as_ref().is_some_and(|(slot, _)| slot.fenced);
+        durable && self.has_lease(now_ms)
     }
 
     /// The term.
@@ -244,8 +255,11 @@ impl Mandate {
         before.fenced && (before.is_released() || (local && same_lock))
     }
 
-    fn is_proven(&self) -> bool {
-        self.slot_written_ms > 0
+    /// A node alone writes its slot when there is something to say, or a minute has passed.
+    fn is_slot_due(&self, now_ms: u64) -> bool {
+        let Some((durable, written_ms)) = &self.durable else { return true };
+        let said = Slot { heartbeat: self.slot.heartbeat, ..durable.clone() };
+        said != self.slot || now_ms >= written_ms + u64::from(ALONE_SLOT_MS)
     }
 }
 
@@ -321,9 +335,11 @@ mod tests {
         assert_eq!(mandate.announced(1_000, &survey), Ok(()));
         let due_ms = 1_000 + 10_000 + 200;
         assert!(!mandate.wants_survey(due_ms - 1) && mandate.wants_survey(due_ms), "M2");
-        mandate.proven(due_ms - 10, true);
+        mandate.proven(due_ms - 10, true, true);
         assert!(!mandate.may_forward(due_ms));
         mandate.surveyed(due_ms);
+        assert!(!mandate.may_forward(due_ms), "fenced, and not yet durably so");
+        mandate.proven(due_ms, true, true);
         assert!(mandate.may_forward(due_ms));
     }
 
@@ -349,7 +365,7 @@ mod tests {
         let mut mandate = claimed(1, ShareClass::Local, 7);
         let survey = behind(None, &mandate, 5_000);
         assert_eq!(mandate.announced(0, &survey), Ok(()));
-        mandate.proven(1_000, true);
+        mandate.proven(1_000, true, true);
         assert!(mandate.has_lease(5_999) && !mandate.has_lease(6_000), "M1");
         mandate.lose_lock(2_000);
         assert!(!mandate.has_lease(2_000));
@@ -368,10 +384,27 @@ mod tests {
         assert_eq!(mandate.announced(1_000, &survey), Ok(()));
         let lanes = [LaneMark::default(); 2];
         assert!(mandate.proof(1_000, lanes, [0, 0], true).write_slot, "the first");
-        mandate.proven(1_000, true);
+        mandate.proven(1_000, true, true);
         assert!(!mandate.proof(2_000, lanes, [0, 0], true).write_slot);
         let moved = [LaneMark { newest_segment: 1, ..LaneMark::default() }; 2];
         assert!(mandate.proof(3_000, moved, [1, 1], true).write_slot, "something to say");
-        assert!(mandate.proof(61_000, moved, [0, 0], true).write_slot, "a minute has passed");
+        assert!(mandate.proof(3_100, moved, [0, 0], true).write_slot, "it was not proven");
+        mandate.proven(3_100, true, true);
+        assert!(!mandate.proof(4_000, moved, [0, 0], true).write_slot);
+        assert!(mandate.proof(63_100, moved, [0, 0], true).write_slot, "a minute has passed");
+    }
+
+    #[test]
+    fn all_slots_are_looked_at_every_quarter_of_a_lease_and_after_its_end() {
+        let mut mandate = claimed(1, ShareClass::Local, 7);
+        let survey = behind(None, &mandate, 5_000);
+        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        let lanes = [LaneMark::default(); 2];
+        assert!(mandate.proof(1_000, lanes, [0, 0], true).all);
+        mandate.proven(1_000, true, true);
+        assert!(!mandate.proof(2_000, lanes, [0, 0], true).all);
+        mandate.proven(2_000, true, false);
+        assert!(mandate.proof(2_250, lanes, [0, 0], true).all, "M5");
+        assert!(mandate.proof(7_000, lanes, [0, 0], true).all, "M5: no lease");
     }
 }

@@ -4,9 +4,10 @@
 //!
 //! 1. the slots, once older leases are over;
 //! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
-//! 3. an append;
+//! 3. an append, in turn with what follows;
 //! 4. the uplink's socket;
-//! 5. the next batch, if the uplink is free and the cursor durable;
+//! 5. refused records into the declined store; else the next batch, if the uplink is free and
+//!    the cursor durable;
 //! 6. the nodes' records;
 //! 7. the sweep of forwarded segments, and of old claims.
 
@@ -16,12 +17,12 @@ use super::ident::Lane;
 use super::journal::Read;
 use super::notes::{Alert, Note, TermNote};
 use super::share::{
-    Fetch, Fetched, LockSeen, NodesRead, ProofVerdict, Proven, ShareError, ShareFault, ShareOrder,
-    Survey,
+    Decline, Declined, Fetch, Fetched, LockSeen, NodesRead, ProofVerdict, Proven, ShareError,
+    ShareFault, ShareOrder, Survey,
 };
 use super::slot::{LaneMark, ReleaseReason};
-use super::{Asked, Effect, Engine, Now, Out, Stage};
-use crate::limits::{RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
+use super::{Asked, Effect, Engine, Now, Out, Refused, Stage};
+use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
 
 /// The alert lane goes first.
 const LANES_BY_RANK: [Lane; 2] = [Lane::Alerts, Lane::Readings];
@@ -55,7 +56,7 @@ impl Engine {
         if self.forward.failures() == 0 {
             out(Effect::Note(Note::RequestLate { after_ms }));
         }
-        self.forward.fail(now.ms, "no answer in time");
+        self.forward.time_out(now.ms);
         self.kill_uplink(out);
     }
 
@@ -66,6 +67,11 @@ impl Engine {
                 if self.wants_uplink(now) {
                     self.start_uplink(out);
                 }
+            }
+            Presence::Started | Presence::Attaching | Presence::Ready
+                if self.uplink_is_stale && !self.forward.is_busy() =>
+            {
+                self.kill_uplink(out);
             }
             Presence::Ready if self.is_ready_to_send(now.ms) => {
                 let idle_ms = now.ms - self.forward.idle_since_ms();
@@ -113,6 +119,8 @@ impl Engine {
         self.forward.presence == Presence::Ready
             && !self.forward.is_busy()
             && !self.cursor_ahead
+            && !self.uplink_is_stale
+            && self.refused.is_none()
             && now_ms >= self.forward.wait_until_ms()
             && self.may_send(now_ms)
     }
@@ -141,24 +149,44 @@ impl Engine {
             self.ask(now, Asked::Survey, ShareOrder::Survey, out);
         } else if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
-        } else if self.order_append(now, false, out) {
-        } else if self.forward.presence == Presence::Started {
+        } else {
+            // Appends and all else take turns: intake that never pauses starves nothing.
+            let append_first = !self.append_was_last;
+            self.append_was_last = (append_first && self.order_append(now, false, out))
+                || (!self.order_other(now, out)
+                    && !append_first
+                    && self.order_append(now, false, out));
+        }
+    }
+
+    /// What is due of a master beside proofs and appends; whether anything was.
+    fn order_other(&mut self, now: Now, out: &mut Out<'_>) -> bool {
+        if self.forward.presence == Presence::Started {
             self.forward.presence = Presence::Attaching;
             self.ask(now, Asked::Attach, ShareOrder::Attach, out);
-        } else if self.is_ready_to_send(now.ms) && self.order_fetch(now, out) {
-        } else if self.reload {
+            return true;
+        }
+        if self.order_decline(now, out) {
+            return true;
+        }
+        if self.is_ready_to_send(now.ms) && self.order_fetch(now, out) {
+            return true;
+        }
+        if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
-        } else if now.ms >= self.nodes_due_ms {
-            self.order_nodes(now, NodesRead::Known, out);
-        } else {
-            self.order_sweep(now, out);
+            return true;
         }
+        if now.ms >= self.nodes_due_ms {
+            self.order_nodes(now, NodesRead::Known, out);
+            return true;
+        }
+        self.order_sweep(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
     /// later while a lost lock's uplink lives, or after a failure.
-    fn proof_due_ms(&self) -> u64 {
+    pub(super) fn proof_due_ms(&self) -> u64 {
         let Some(mandate) = &self.mandate else { return u64::MAX };
         if mandate.lock_lost_ms().is_some() && self.forward.presence != Presence::Absent {
             return u64::MAX;
@@ -176,7 +204,8 @@ impl Engine {
         let may_try = !self.sight.is_lock_distrusted();
         let Some(mandate) = &mut self.mandate else { return };
         let proof = mandate.proof(now.ms, marks, create, may_try);
-        let asked = Asked::Prove { create, marks, wrote_slot: proof.write_slot };
+        let (wrote_slot, all) = (proof.write_slot, proof.all);
+        let asked = Asked::Prove { create, marks, wrote_slot, all };
         self.ask(now, asked, ShareOrder::Prove(proof), out);
     }
 
@@ -184,8 +213,8 @@ impl Engine {
         &mut self,
         now: Now,
         start_ms: u64,
-        (create, marks, wrote_slot): ([u32; 2], &[LaneMark; 2], bool),
-        proven: &Proven,
+        saw: (bool, bool),
+        proven: Proven,
         out: &mut Out<'_>,
     ) {
         let Some(mandate) = &mut self.mandate else { return };
@@ -194,6 +223,7 @@ impl Engine {
             ProofVerdict::Superseded { by } => {
                 out(Effect::Note(Note::Term { term, what: TermNote::Superseded { by } }));
                 self.sight.note_taken(by);
+                self.all_due_ms = now.ms;
                 self.resign(now, ReleaseReason::Lost, None, false, out);
             }
             ProofVerdict::Replaced => {
@@ -205,14 +235,14 @@ impl Engine {
                 mandate.lose_lock(now.ms);
                 self.kill_uplink(out);
             }
-            ProofVerdict::Proven => {
-                if wrote_slot {
-                    self.journal.named(marks, create);
-                    self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
-                }
-                self.proven(now, start_ms, wrote_slot, proven.lock, out);
-            }
+            ProofVerdict::Proven => self.proven(now, start_ms, saw, proven.lock, out),
         }
+    }
+
+    /// A slot with these marks is durable.
+    pub(super) fn named(&mut self, marks: &[LaneMark; 2], create: [u32; 2]) {
+        self.journal.named(marks, create);
+        self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
     }
 
     /// Everything was ours and durable: the lease runs on, unless the lock is still lost.
@@ -220,7 +250,7 @@ impl Engine {
         &mut self,
         now: Now,
         start_ms: u64,
-        wrote_slot: bool,
+        (wrote_slot, saw_all): (bool, bool),
         lock: LockSeen,
         out: &mut Out<'_>,
     ) {
@@ -233,11 +263,11 @@ impl Engine {
             }
             return;
         }
-        mandate.proven(start_ms, wrote_slot);
+        mandate.proven(start_ms, wrote_slot, saw_all);
         self.lease_over_told = false;
         self.sight.note_slot(now.ms, mandate.slot());
         let (term, end_ms) = (mandate.term(), mandate.lease_end_ms());
-        if mandate.slot().fenced && !self.fenced_told {
+        if mandate.may_forward(now.ms) && !self.fenced_told {
             self.fenced_told = true;
             self.resign_wait_ms = RESIGN_WAIT_MS_MIN;
             self.forward.began(now.ms);
@@ -255,7 +285,10 @@ impl Engine {
     /// A try for the lock succeeded: the slot says so once no uplink lacks its copy.
     fn take_lock(&mut self, now: Now, lock: LockSeen, out: &mut Out<'_>) {
         let Some(mandate) = &mut self.mandate else { return };
-        let LockSeen::Held { .. } = lock else { return };
+        let LockSeen::Held { .. } = lock else {
+            self.lock_pending = false;
+            return;
+        };
         if mandate.slot().locked != 0 && mandate.lock_lost_ms().is_none() {
             return;
         }
@@ -264,8 +297,9 @@ impl Engine {
             mandate.note_lock(now.ms, lock);
             out(Effect::Note(Note::Term { term: mandate.term(), what: TermNote::LockRegained }));
         } else {
+            // It goes once its request, if there is one, has its verdict.
             self.lock_pending = true;
-            self.kill_uplink(out);
+            self.uplink_is_stale = true;
         }
     }
 
@@ -295,6 +329,7 @@ impl Engine {
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
         self.journal.appended(now.ms, lane);
         self.write_fault = None;
+        self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
     }
 
@@ -312,11 +347,9 @@ impl Engine {
                 }
                 Read::Fetch { from, end } => {
                     let request = self.forward.next_request();
-                    // An alert is a request of its own (DATONIS.md).
-                    let records_max = match lane {
-                        Lane::Alerts => 1,
-                        Lane::Readings => self.settings.batch_records_max,
-                    };
+                    let sizing = self.forward.sizing(lane);
+                    let records_max = sizing.records_max(self.settings.batch_records_max, from);
+                    let from = sizing.from(from);
                     let bytes_max = self.settings.batch_bytes_max;
                     let fetch = Fetch { request, lane, from, end, records_max, bytes_max };
                     self.ask(now, Asked::Fetch { lane }, ShareOrder::Fetch(fetch), out);
@@ -335,19 +368,31 @@ impl Engine {
         seen: &Fetched,
         out: &mut Out<'_>,
     ) {
-        let from = self.journal.status(lane).cursor;
+        let from = self.forward.sizing(lane).from(self.journal.status(lane).cursor);
         // The seqs of a term have no gap: what is not there was damaged.
-        let records = if seen.count > 0 { seen.first_seq.saturating_sub(from.seq) } else { 0 };
+        let told_seq = &mut self.gap_told_seq[lane.index()];
+        let news = seen.count > 0 && *told_seq != seen.first_seq;
+        let records = if news { seen.first_seq.saturating_sub(from.seq) } else { 0 };
+        if records > 0 {
+            *told_seq = seen.first_seq;
+        }
         if seen.damaged > 0 || records > 0 {
             let (stretches, bytes) = (seen.damaged, seen.damaged_bytes);
             out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
             out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
         }
         if seen.count == 0 {
+            if self.forward.sizing(lane).give_up_probe() {
+                return;
+            }
             let moved = self.journal.nothing_fetched(now.ms, lane, seen);
+            let (term, segment) = (from.term, from.segment);
+            if moved && seen.missing {
+                out(Effect::Note(Note::SegmentGone { lane, term, segment }));
+                out(Effect::Alert(Alert::GroupDamaged { stretches: 1, bytes: 0, records: 0 }));
+            }
             if !moved && !self.segment_missing_told {
                 self.segment_missing_told = true;
-                let (term, segment) = (from.term, from.segment);
                 out(Effect::Note(Note::SegmentMissing { lane, term, segment }));
             }
             return;
@@ -367,38 +412,126 @@ impl Engine {
 
     pub(super) fn settle(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
         let failures = self.forward.failures();
-        match self.forward.settle(now.ms, outcome, &self.settings) {
-            None => return,
-            Some(Settled::Again) => {
-                if failures == 0 {
+        let Some(settled) = self.forward.settle(now.ms, outcome, &self.settings) else { return };
+        match settled {
+            Settled::Again => {
+                if failures == 0 && self.forward.failures() > 0 {
                     let (status, reason) = (outcome.status, outcome.reason.clone());
                     out(Effect::Note(Note::CloudFailing { status, reason }));
                 }
                 return;
             }
-            Some(Settled::Thing) => {}
-            Some(Settled::Delivered(batch)) => {
-                self.journal.done(batch.fetched_ms, batch.lane, &batch.fetched);
+            Settled::Refused { lane, records } => {
+                self.refuse(now, lane, records, outcome, out);
+                return;
+            }
+            Settled::Accepted => {}
+            Settled::Delivered(batch) => {
+                let next = self.forward.sizing(batch.lane).past(batch.fetched.next);
+                // Past what was tried ahead, the end that was seen is not that of `next`.
+                let at_end = batch.fetched.at_end && next == batch.fetched.next;
+                let fetched = Fetched { next, at_end, ..batch.fetched };
+                self.journal.done(batch.fetched_ms, batch.lane, &fetched);
                 self.cursor_ahead = true;
             }
         }
         if failures > 0 {
             out(Effect::Note(Note::CloudBack { after_requests: failures }));
         }
+        if self.declining {
+            self.declining = false;
+            out(Effect::Note(Note::CloudAccepting));
+            out(Effect::Alert(Alert::CloudAccepting));
+        }
     }
 
-    fn order_sweep(&mut self, now: Now, out: &mut Out<'_>) {
-        let Some(mandate) = &self.mandate else { return };
-        if !mandate.may_forward(now.ms) {
+    /// Records that the cloud will not have, for what they are or for what we are.
+    fn refuse(
+        &mut self,
+        now: Now,
+        lane: Lane,
+        records: u32,
+        outcome: &CloudOutcome,
+        out: &mut Out<'_>,
+    ) {
+        let (status, reason) = (outcome.status, outcome.reason.clone());
+        if !self.declining {
+            self.declining = true;
+            let (status, reason) = (status, reason.clone());
+            out(Effect::Note(Note::CloudDeclining { status, reason: reason.clone() }));
+            out(Effect::Alert(Alert::CloudDeclining { status, reason }));
+        }
+        if records > 0 {
+            let not_before_ms = now.ms;
+            self.refused = Some(Refused { lane, records, status, reason, not_before_ms });
+        }
+    }
+
+    /// Puts refused records into the declined store, before anything else is sent (F6).
+    fn order_decline(&mut self, now: Now, out: &mut Out<'_>) -> bool {
+        let leased = self.mandate.as_ref().is_some_and(|own| own.may_forward(now.ms));
+        let Some(refused) = self.refused.clone().filter(|_| leased && !self.cursor_ahead) else {
+            return false;
+        };
+        if now.ms < refused.not_before_ms {
+            return false;
+        }
+        let Read::Fetch { from, end } = self.journal.next_read(refused.lane) else {
+            self.refused = None;
+            return false;
+        };
+        let order = Decline {
+            lane: refused.lane,
+            from,
+            end,
+            records: refused.records,
+            status: refused.status,
+            reason: refused.reason,
+            wall_ms: now.wall_ms,
+            bytes_max: self.settings.declined_bytes_max,
+        };
+        self.ask(now, Asked::Decline { lane: refused.lane }, ShareOrder::Decline(order), out);
+        true
+    }
+
+    /// They are in the store: the cursor passes them.
+    pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
+        self.refused = None;
+        if done.dropped > 0 {
+            let records = done.dropped;
+            out(Effect::Note(Note::DeclinedDropping { records }));
+            out(Effect::Alert(Alert::DeclinedDropping { records }));
+        }
+        let from = self.journal.status(lane).cursor;
+        if done.next == from {
+            // Nothing of it could be read: the next fetch finds out why.
             return;
         }
+        let last_seq = done.next.seq.saturating_sub(1);
+        let sizing = self.forward.sizing(lane);
+        let next = sizing.past(done.next);
+        if sizing.declined(last_seq) {
+            self.forward.pause(now.ms);
+        }
+        self.journal.declined(lane, next, done.next.seq.saturating_sub(from.seq));
+        self.cursor_ahead = true;
+    }
+
+    fn order_sweep(&mut self, now: Now, out: &mut Out<'_>) -> bool {
+        let Some(mandate) = self.mandate.as_ref().filter(|own| own.may_forward(now.ms)) else {
+            return false;
+        };
         if let Some((lane, before)) = self.journal.sweep() {
             self.ask(now, Asked::Sweep { lane, before }, ShareOrder::Sweep { lane, before }, out);
-        } else if !self.tidied {
-            self.tidied = true;
-            let keep_from = mandate.term().saturating_sub(SLOTS);
-            self.ask(now, Asked::Tidy, ShareOrder::Tidy { keep_from }, out);
+            return true;
         }
+        if self.tidied {
+            return false;
+        }
+        self.tidied = true;
+        let keep_from = mandate.term().saturating_sub(SLOTS);
+        self.ask(now, Asked::Tidy, ShareOrder::Tidy { keep_from }, out);
+        true
     }
 
     pub(super) fn surveyed(&mut self, now: Now, survey: &Survey, out: &mut Out<'_>) {
@@ -406,7 +539,7 @@ impl Engine {
         let term = mandate.term();
         if let Some(newest) = survey.newest.as_ref().filter(|newest| newest.term > term) {
             out(Effect::Note(Note::Term { term, what: TermNote::Superseded { by: newest.term } }));
-            self.sight.note_taken(newest.term);
+            self.sight.note_slot(now.ms, newest);
             self.resign(now, ReleaseReason::Lost, None, false, out);
             return;
         }
@@ -426,15 +559,20 @@ impl Engine {
         match asked {
             Asked::Append { lane } => {
                 self.journal.append_failed(lane);
-                self.append_not_before_ms = later_ms;
+                self.put_appends_off(now, error, out);
             }
             Asked::Fetch { lane } | Asked::Newest { lane, .. } => {
                 self.journal.look_later(lane, later_ms);
             }
+            Asked::Decline { .. } => {
+                if let Some(refused) = &mut self.refused {
+                    refused.not_before_ms = later_ms;
+                }
+            }
             Asked::Sweep { lane, before } => self.journal.swept(lane, before),
             Asked::Attach => self.kill_uplink(out),
             Asked::Prove { create, .. } if create != [0, 0] => {
-                self.append_not_before_ms = later_ms;
+                self.put_appends_off(now, error, out);
                 if let Some(mandate) = &mut self.mandate {
                     mandate.hurry(now.ms);
                 }
@@ -449,12 +587,23 @@ impl Engine {
             }
             Asked::Open
             | Asked::Load
-            | Asked::Poll
+            | Asked::Poll { .. }
             | Asked::Claim { .. }
             | Asked::Announce
-            | Asked::Nodes
+            | Asked::Nodes { .. }
             | Asked::Tidy
             | Asked::Release => {}
+        }
+    }
+
+    /// Each failure to write waits longer, so that new segments do not eat the last blocks. No
+    /// space is never a reason to resign; anything else that lasts is.
+    fn put_appends_off(&mut self, now: Now, error: &ShareError, out: &mut Out<'_>) {
+        self.append_not_before_ms = now.ms + u64::from(self.append_wait_ms);
+        let lasting = self.append_wait_ms >= RESIGN_WAIT_MS_MAX;
+        self.append_wait_ms = (self.append_wait_ms * 2).min(RESIGN_WAIT_MS_MAX);
+        if lasting && error.fault != ShareFault::NoSpace && self.stage == Stage::Master {
+            self.resign(now, ReleaseReason::Unable, None, false, out);
         }
     }
 
@@ -471,22 +620,17 @@ impl Engine {
     }
 
     pub(super) fn lose_uplink(&mut self, now: Now, out: &mut Out<'_>) {
-        if self.forward.presence != Presence::Dying {
+        let idle = self.forward.presence == Presence::Ready && !self.forward.is_busy();
+        if self.forward.presence != Presence::Dying && !idle {
             out(Effect::Note(Note::UplinkGone));
             self.forward.fail(now.ms, "the uplink process ended");
         }
         self.forward.presence = Presence::Absent;
+        self.uplink_is_stale = false;
         if self.lock_pending
             && let Some(mandate) = &mut self.mandate
         {
             mandate.hurry(now.ms);
-        }
-    }
-
-    /// An uplink that knows an old configuration makes room for another.
-    pub(super) fn retire_uplink(&mut self, out: &mut Out<'_>) {
-        if self.forward.presence != Presence::Absent {
-            self.kill_uplink(out);
         }
     }
 
@@ -519,7 +663,9 @@ impl Engine {
             due_ms = due_ms.min(self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS));
         }
         if idle {
+            let refused = self.refused.as_ref().filter(|_| mandate.may_forward(now_ms));
             due_ms = due_ms
+                .min(refused.map_or(u64::MAX, |refused| refused.not_before_ms))
                 .min(self.proof_due_ms())
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())

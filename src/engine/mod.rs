@@ -7,11 +7,11 @@
 //!
 //! | stage | share order | leads to |
 //! |---|---|---|
-//! | Closed | Open | Loading; stays, with growing waits, while there is no data directory |
+//! | Closed | Open | Loading; stays, trying once a second, while there is no data directory |
 //! | Loading | Load | Standby, once the configuration was judged |
 //! | Standby | Poll, Nodes | Claiming, when `election` says so |
 //! | Claiming | Claim, then Announce | Master; Standby if the number or a higher one is taken |
-//! | Master | Prove, Append, Fetch, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
+//! | Master | Prove, Append, Fetch, Decline, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
 //! | Resigning | Append and Prove while it winds up, then Release | Standby or Ended |
 //! | Ended | none | the process exits |
 //!
@@ -40,6 +40,7 @@ pub mod roster;
 pub mod segment;
 pub mod settings;
 pub mod share;
+pub mod sizing;
 pub mod slot;
 mod snapshot;
 mod standby;
@@ -47,7 +48,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use cloud::{CloudOrder, CloudOutcome};
+use cloud::{CloudOrder, CloudOutcome, Reason};
 use election::{Ground, Sight};
 use forward::{Forward, Presence};
 use ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
@@ -56,7 +57,7 @@ use mandate::Mandate;
 use notes::{Alert, Note};
 use roster::Roster;
 use settings::{Host, Settings};
-use share::{ShareError, ShareOrder, ShareOutcome, Wish};
+use share::{ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
 use slot::{LaneMark, ReleaseReason};
 
 use crate::limits::{
@@ -178,17 +179,42 @@ enum Stage {
 enum Asked {
     Open,
     Load,
-    Poll,
-    Claim { term: Term },
+    Poll {
+        all: bool,
+    },
+    Claim {
+        term: Term,
+    },
     Announce,
-    Prove { create: [u32; 2], marks: [LaneMark; 2], wrote_slot: bool },
-    Append { lane: Lane },
-    Fetch { lane: Lane },
+    Prove {
+        create: [u32; 2],
+        marks: [LaneMark; 2],
+        wrote_slot: bool,
+        all: bool,
+    },
+    Append {
+        lane: Lane,
+    },
+    Fetch {
+        lane: Lane,
+    },
+    Decline {
+        lane: Lane,
+    },
     Survey,
     Attach,
-    Nodes,
-    Newest { lane: Lane, term: Term },
-    Sweep { lane: Lane, before: Cursor },
+    /// `last`: it leaves the record of a node that stops.
+    Nodes {
+        last: bool,
+    },
+    Newest {
+        lane: Lane,
+        term: Term,
+    },
+    Sweep {
+        lane: Lane,
+        before: Cursor,
+    },
     Tidy,
     Release,
 }
@@ -201,6 +227,17 @@ struct Keeper {
     wait_ms: u32,
     asked: Option<(Asked, u64)>,
     stalled: bool,
+}
+
+/// Records at a lane's cursor that the cloud refused for good.
+#[derive(Clone, Debug)]
+struct Refused {
+    lane: Lane,
+    records: u32,
+    status: u16,
+    reason: Reason,
+    /// No earlier try to put them into the declined store.
+    not_before_ms: u64,
 }
 
 /// Why and how a term is being ended.
@@ -232,6 +269,9 @@ pub struct Engine {
     claimed_ms: u64,
     /// A verdict moved the cursor, and no durable slot says so yet.
     cursor_ahead: bool,
+    refused: Option<Refused>,
+    /// The cloud refused records, and has accepted none since.
+    declining: bool,
     /// The lock came back while an uplink without a copy of it lives.
     lock_pending: bool,
     fenced_told: bool,
@@ -250,12 +290,19 @@ pub struct Engine {
     list_due_ms: u64,
     proof_not_before_ms: u64,
     append_not_before_ms: u64,
+    append_wait_ms: u32,
     redundancy_due_ms: u64,
     resign_wait_ms: u32,
     /// The last failure that was told, until the next success: of appends, of all else.
     write_fault: Option<ShareError>,
     fault: Option<ShareError>,
+    /// The last order was an append: others that are due go first.
+    append_was_last: bool,
+    /// The uplink knows an old configuration: it makes room for another once it is idle.
+    uplink_is_stale: bool,
     lease_over_told: bool,
+    /// By lane, the record behind the last gap in the seqs that was told.
+    gap_told_seq: [u64; 2],
     segment_missing_told: bool,
     redundancy_lost: bool,
 }
@@ -285,6 +332,8 @@ impl Engine {
             ground: Ground::First,
             claimed_ms: 0,
             cursor_ahead: false,
+            refused: None,
+            declining: false,
             lock_pending: false,
             fenced_told: false,
             tidied: false,
@@ -301,11 +350,15 @@ impl Engine {
             list_due_ms: 0,
             proof_not_before_ms: 0,
             append_not_before_ms: 0,
+            append_wait_ms: RESIGN_WAIT_MS_MIN,
             redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
             write_fault: None,
             fault: None,
+            append_was_last: false,
+            uplink_is_stale: false,
             lease_over_told: false,
+            gap_told_seq: [0; 2],
             segment_missing_told: false,
             redundancy_lost: false,
         }
@@ -327,7 +380,7 @@ impl Engine {
             Event::Gathered { lane, bytes, through_seq } => {
                 self.journal.gathered(now.ms, lane, bytes, through_seq);
             }
-            Event::Configured(settings) => self.configure(now, settings, out),
+            Event::Configured(settings) => self.configure(now, settings),
             Event::Reload => {
                 self.reload = true;
                 self.sight.trust_lock();
@@ -407,20 +460,31 @@ impl Engine {
             (Asked::Open, ShareOutcome::Opened { site, class }) => {
                 self.opened(*site, *class, out);
             }
-            (Asked::Poll, ShareOutcome::Polled(polled)) => self.polled(now, polled, out),
+            (Asked::Poll { all }, ShareOutcome::Polled(polled)) => {
+                self.polled(now, all, polled, out);
+            }
             (Asked::Claim { term }, ShareOutcome::Claimed { created }) => {
                 self.claim_answered(now, term, *created, out);
             }
             (Asked::Announce, ShareOutcome::Surveyed(survey)) => self.announced(now, survey, out),
             (Asked::Survey, ShareOutcome::Surveyed(survey)) => self.surveyed(now, survey, out),
-            (Asked::Prove { create, marks, wrote_slot }, ShareOutcome::Proven(proven)) => {
-                self.proof_answered(now, start_ms, (create, &marks, wrote_slot), proven, out);
+            (Asked::Prove { create, marks, wrote_slot, all }, ShareOutcome::Proven(proven)) => {
+                if wrote_slot && proven.verdict == ProofVerdict::Proven {
+                    self.named(&marks, create);
+                }
+                self.proof_answered(now, start_ms, (wrote_slot, all), *proven, out);
             }
             (Asked::Append { lane }, ShareOutcome::Done) => self.appended(now, lane, out),
             (Asked::Fetch { lane }, ShareOutcome::Fetched(seen)) => {
                 self.fetched(now, start_ms, lane, seen, out);
             }
-            (Asked::Nodes, ShareOutcome::Nodes(seen)) => self.nodes_seen(now, seen, out),
+            (Asked::Decline { lane }, ShareOutcome::Declined(done)) => {
+                self.declined(now, lane, done, out);
+            }
+            (Asked::Nodes { last }, ShareOutcome::Nodes(seen)) => {
+                self.record_left = last;
+                self.nodes_seen(now, seen, out);
+            }
             (Asked::Newest { lane, term }, ShareOutcome::Newest { segment }) => {
                 self.journal.listed(lane, term, *segment);
             }
@@ -437,17 +501,17 @@ impl Engine {
     /// Policy for failed operations; what an error means stands in `ShareFault::class`.
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
         let writing = match asked {
-            Asked::Append { .. } => true,
+            Asked::Append { .. } | Asked::Decline { .. } => true,
             Asked::Prove { create, .. } => create != [0, 0],
             Asked::Open
             | Asked::Load
-            | Asked::Poll
+            | Asked::Poll { .. }
             | Asked::Claim { .. }
             | Asked::Announce
             | Asked::Fetch { .. }
             | Asked::Survey
             | Asked::Attach
-            | Asked::Nodes
+            | Asked::Nodes { .. }
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
             | Asked::Tidy
@@ -460,14 +524,19 @@ impl Engine {
         }
         match asked {
             Asked::Open => self.open_failed(now),
-            Asked::Load | Asked::Poll | Asked::Claim { .. } | Asked::Announce => {
+            Asked::Load | Asked::Poll { .. } | Asked::Claim { .. } | Asked::Announce => {
                 self.standby_failed(now, asked, error, out);
             }
             Asked::Release => self.released(now, out),
-            Asked::Nodes => self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms),
+            Asked::Nodes { last } => {
+                // A last record that cannot be written does not hold up the end.
+                self.record_left = last;
+                self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+            }
             Asked::Prove { .. }
             | Asked::Append { .. }
             | Asked::Fetch { .. }
+            | Asked::Decline { .. }
             | Asked::Survey
             | Asked::Attach
             | Asked::Newest { .. }
@@ -536,18 +605,16 @@ impl Engine {
         }
     }
 
-    fn configure(&mut self, now: Now, settings: &Settings, out: &mut Out<'_>) {
-        let changed = self.settings != *settings;
+    fn configure(&mut self, now: Now, settings: &Settings) {
         self.settings = settings.clone();
         self.forward.take_things(settings);
         self.forward.try_at_once();
         if self.stage == Stage::Loading {
             self.stage = Stage::Standby;
             self.poll_due_ms = self.poll_due_ms.max(now.ms);
-        } else if changed || self.stage == Stage::Master {
-            // What an uplink knows of the configuration, it knows from its start.
-            self.retire_uplink(out);
         }
+        // What an uplink knows of the configuration, it knows from its start.
+        self.uplink_is_stale = self.forward.presence != Presence::Absent;
     }
 
     /// The longest gap between two observations that bounds silence.

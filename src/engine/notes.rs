@@ -51,9 +51,13 @@ pub enum Note {
     LockDoesNotExclude { master: NodeName, term: Term },
     CloudFailing { status: u16, reason: Reason },
     CloudBack { after_requests: u32 },
+    CloudDeclining { status: u16, reason: Reason },
+    CloudAccepting,
+    DeclinedDropping { records: u32 },
     RequestLate { after_ms: u64 },
     UplinkGone,
     SegmentMissing { lane: Lane, term: Term, segment: u32 },
+    SegmentGone { lane: Lane, term: Term, segment: u32 },
     GroupDamaged { lane: Lane, stretches: u32, bytes: u32, records: u64 },
     RedundancyLost,
     RedundancyRestored,
@@ -104,6 +108,7 @@ impl Note {
             Self::Opened { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
+            | Self::CloudAccepting
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
             Self::KeeperGone
@@ -115,6 +120,9 @@ impl Note {
             Self::ShareFailed(_)
             | Self::ShareStalled { .. }
             | Self::CloudFailing { .. }
+            | Self::CloudDeclining { .. }
+            | Self::DeclinedDropping { .. }
+            | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
             Self::LockDoesNotExclude { .. } => Level::Critical,
         }
@@ -143,6 +151,14 @@ impl fmt::Display for Note {
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
+            Self::CloudDeclining { status, reason } => write!(
+                out,
+                "cloud: refused records with {status}: {reason}; they are kept in declined/"
+            ),
+            Self::CloudAccepting => write!(out, "cloud: accepts records again"),
+            Self::DeclinedDropping { records } => {
+                write!(out, "declined: full: the oldest {records} records were dropped")
+            }
             Self::RequestLate { after_ms } => {
                 write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
             }
@@ -150,6 +166,11 @@ impl fmt::Display for Note {
             Self::SegmentMissing { lane, term, segment } => write!(
                 out,
                 "journal: {} segment {term:08}-{segment:06} is named and not there; waiting for it",
+                lane.name()
+            ),
+            Self::SegmentGone { lane, term, segment } => write!(
+                out,
+                "journal: {} segment {term:08}-{segment:06} is named and gone; going on behind it",
                 lane.name()
             ),
             Self::GroupDamaged { lane, stretches, bytes, records } => write!(
@@ -226,6 +247,20 @@ pub enum Alert {
         /// Which.
         node: NodeName,
     },
+    /// The cloud refuses records: for what they are, or for what we are.
+    CloudDeclining {
+        /// The HTTP status.
+        status: u16,
+        /// The reason in plain words.
+        reason: Reason,
+    },
+    /// It accepts records again.
+    CloudAccepting,
+    /// The declined store is full.
+    DeclinedDropping {
+        /// So many of the oldest made room.
+        records: u32,
+    },
     /// A damaged stretch of the journal was set aside.
     GroupDamaged {
         /// How many stretches.
@@ -246,6 +281,9 @@ impl Alert {
             Self::RedundancyRestored => "redundancy-restored",
             Self::NodeLost { .. } => "node-lost",
             Self::NodeReturned { .. } => "node-returned",
+            Self::CloudDeclining { .. } => "cloud-declining",
+            Self::CloudAccepting => "cloud-accepting",
+            Self::DeclinedDropping { .. } => "declined-dropping",
             Self::GroupDamaged { .. } => "group-damaged",
         }
     }
@@ -255,11 +293,14 @@ impl Alert {
         match self {
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
+            | Self::CloudAccepting
             | Self::NodeReturned { .. } => Level::Info,
             Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
                 Level::Warning
             }
-            Self::GroupDamaged { .. } => Level::Error,
+            Self::CloudDeclining { .. }
+            | Self::DeclinedDropping { .. }
+            | Self::GroupDamaged { .. } => Level::Error,
         }
     }
 }

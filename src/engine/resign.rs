@@ -69,10 +69,7 @@ impl Engine {
             }
             return;
         }
-        let hurried = self.journal.wants_segment();
-        let Some(mandate) = &self.mandate else { return };
-        let proof_due = hurried || now.ms >= mandate.proof_due_ms();
-        if proof_due && now.ms >= self.proof_not_before_ms {
+        if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
         } else {
             self.order_append(now, true, out);
@@ -89,7 +86,7 @@ impl Engine {
         if let Some(mandate) = &self.mandate {
             due_ms = due_ms.min(mandate.lease_end_ms());
             if idle {
-                due_ms = due_ms.min(mandate.proof_due_ms().max(self.proof_not_before_ms));
+                due_ms = due_ms.min(self.proof_due_ms()).min(self.append_due_ms());
             }
         }
         due_ms

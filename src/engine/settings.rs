@@ -5,8 +5,8 @@ use heapless::{String, Vec};
 use super::ident::NodeName;
 use crate::limits::{
     ADVERTISE_MAX, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
-    CLOUD_TIMEOUT_MS_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, POLL_MS_DEFAULT,
-    SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THINGS_MAX,
+    CLOUD_TIMEOUT_MS_DEFAULT, DECLINED_BYTES_MAX_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT,
+    POLL_MS_DEFAULT, SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THINGS_MAX,
 };
 
 /// What belongs to this host and process.
@@ -47,6 +47,8 @@ pub struct Settings {
     pub batch_bytes_max: u32,
     /// See [`BATCH_AGE_MS_DEFAULT`].
     pub batch_age_ms_max: u32,
+    /// See [`DECLINED_BYTES_MAX_DEFAULT`], in bytes.
+    pub declined_bytes_max: u64,
     /// Whether HA alerts have a thing to be sent for.
     pub alerts: bool,
     /// By thing, how often its heartbeat is sent.
@@ -67,6 +69,7 @@ impl Default for Settings {
             batch_records_max: BATCH_RECORDS_DEFAULT,
             batch_bytes_max: BATCH_BYTES_DEFAULT,
             batch_age_ms_max: BATCH_AGE_MS_DEFAULT,
+            declined_bytes_max: DECLINED_BYTES_MAX_DEFAULT,
             alerts: false,
             alive_every_ms: Vec::new(),
         }

@@ -134,6 +134,8 @@ pub struct Proof {
     pub slot: Slot,
     /// Whether to write it (alone mode writes it seldom).
     pub write_slot: bool,
+    /// Look for newer terms in all slots, not only in the three after ours.
+    pub all: bool,
     /// The lock.
     pub lock: ProofLock,
     /// Segments to create, synced, before the slot names them; by lane, 0: none.

@@ -4,8 +4,8 @@
 //!
 //! `edge.terms` is a header page and [`SLOTS`](crate::limits::SLOTS) slots, a page of 4096
 //! bytes each. Slot `term % 256` is page `1 + term % 256`. A page holds two copies of 2048
-//! bytes, written in turn (copy `heartbeat % 2`); the valid one of the highest
-//! (term, heartbeat) counts.
+//! bytes, written in turn: never the one that holds the newest slot. The valid one of the
+//! highest (term, heartbeat) counts.
 //!
 //! | bytes of a copy | what |
 //! |---|---|
@@ -135,11 +135,6 @@ impl Slot {
     /// The offset in `edge.terms` of the page of `term`.
     pub fn page_offset(term: Term) -> u64 {
         (1 + u64::from(term % SLOTS)) * SLOT_BYTES as u64
-    }
-
-    /// The offset in `edge.terms` of the copy that this write goes to.
-    pub fn copy_offset(&self) -> u64 {
-        Self::page_offset(self.term) + (self.heartbeat % 2) * COPY_BYTES as u64
     }
 
     /// Writes one whole copy; the rest of it is zeroed.
@@ -374,12 +369,10 @@ mod tests {
 
     fn page_of(slots: &[Slot]) -> [u8; SLOT_BYTES] {
         let mut page = [0; SLOT_BYTES];
-        for slot in slots {
+        for (slot, room) in slots.iter().zip(page.chunks_exact_mut(COPY_BYTES)) {
             let mut copy = [0; COPY_BYTES];
             slot.encode(&mut copy);
-            let at = usize::try_from(slot.copy_offset() - Slot::page_offset(slot.term))
-                .expect("an offset in a page");
-            page[at..at + COPY_BYTES].copy_from_slice(&copy);
+            room.copy_from_slice(&copy);
         }
         page
     }
@@ -403,7 +396,7 @@ mod tests {
             slot(7, 4, SlotState::Released { reason: ReleaseReason::Stopped, successor: None });
         let mut page = page_of(&[active.clone(), released.clone()]);
         assert_eq!(Slot::decode_page(&page), Some(released));
-        page[40] ^= 1;
+        page[COPY_BYTES + 40] ^= 1;
         assert_eq!(Slot::decode_page(&page), Some(active), "S2: damage is not a release");
     }
 

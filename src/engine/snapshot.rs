@@ -95,6 +95,10 @@ impl Engine {
         core::iter::once(ours).chain(self.roster.status()).take(NODES_MAX).collect()
     }
 
+    fn is_cloud_unreachable(&self) -> bool {
+        self.stage == Stage::Master && self.forward.failures() > 0 && !self.declining
+    }
+
     fn conditions(&self) -> Vec<&'static str, 16> {
         let holds = [
             ("share-missing", self.stage == Stage::Closed && self.fault.is_some()),
@@ -102,7 +106,8 @@ impl Engine {
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
             ("locks-do-not-exclude", self.sight.is_lock_distrusted()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
-            ("cloud-unreachable", self.forward.failures() > 0 && self.stage == Stage::Master),
+            ("cloud-declining", self.declining && self.stage == Stage::Master),
+            ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),
         ];
         holds.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect()

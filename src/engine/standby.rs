@@ -26,9 +26,12 @@ impl Engine {
         if self.site.is_some_and(|known| known != site) {
             // Another site altogether: nothing that we saw before holds.
             self.sight = super::election::Sight::default();
+            self.roster = super::roster::Roster::default();
         }
         self.sight.break_off();
-        self.sight.trust_lock();
+        if self.class != class {
+            self.sight.trust_lock();
+        }
         self.site = Some(site);
         self.class = class;
         self.fault = None;
@@ -76,10 +79,10 @@ impl Engine {
             LockWish::Leave
         };
         let poll = Poll { lock, all, newest: self.sight.newest_term() };
-        self.ask(now, Asked::Poll, ShareOrder::Poll(poll), out);
+        self.ask(now, Asked::Poll { all }, ShareOrder::Poll(poll), out);
     }
 
-    pub(super) fn polled(&mut self, now: Now, polled: &Polled, out: &mut Out<'_>) {
+    pub(super) fn polled(&mut self, now: Now, all: bool, polled: &Polled, out: &mut Out<'_>) {
         self.fault = None;
         self.sight.observe(now.ms, polled, &self.settings);
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
@@ -87,10 +90,24 @@ impl Engine {
         }
         let decision =
             self.sight.decide(now.ms, &self.host.node, self.class, self.host.alone, &self.settings);
+        if decision != Decision::Wait && !all {
+            // All slots are read before any decision.
+            self.all_due_ms = now.ms;
+            self.poll_due_ms = now.ms;
+            return;
+        }
         match decision {
-            Decision::Wait => {}
+            Decision::Wait => self.leave_lock_to_others(now),
             Decision::LockDoesNotExclude => self.distrust(out),
             Decision::Claim(ground) => self.claim(now, ground, out),
+        }
+    }
+
+    /// A lock that we were granted and have no use for comes free at once.
+    fn leave_lock_to_others(&mut self, now: Now) {
+        let wish = self.sight.lock_wish(now.ms, &self.host.node, &self.settings);
+        if self.sight.locked() != 0 && wish == LockWish::Leave {
+            self.poll_due_ms = now.ms;
         }
     }
 
@@ -143,6 +160,7 @@ impl Engine {
         if let Err(higher) = mandate.announced(now.ms, survey) {
             out(Effect::Note(Note::Term { term, what: TermNote::GaveUp { to: higher } }));
             self.sight.note_taken(higher);
+            self.all_due_ms = now.ms;
             self.stage = Stage::Standby;
             return;
         }
@@ -173,12 +191,17 @@ impl Engine {
         self.stage = Stage::Master;
         self.ending = None;
         self.cursor_ahead = false;
+        self.refused = None;
+        self.declining = false;
         self.lock_pending = false;
         self.fenced_told = false;
         self.tidied = false;
         self.lease_over_told = false;
         self.segment_missing_told = false;
         self.redundancy_lost = false;
+        self.append_was_last = false;
+        self.append_wait_ms = RESIGN_WAIT_MS_MIN;
+        self.gap_told_seq = [0; 2];
         self.redundancy_due_ms = now.ms + u64::from(NODE_SILENT_MS);
         self.proof_not_before_ms = 0;
         self.append_not_before_ms = 0;
@@ -216,18 +239,20 @@ impl Engine {
     /// Writes our own record, if it is due, and reads the others'.
     pub(super) fn order_nodes(&mut self, now: Now, read: NodesRead, out: &mut Out<'_>) {
         let heartbeat_ms = u64::from(self.settings.heartbeat_ms);
-        let list = read == NodesRead::Known && now.ms >= self.list_due_ms;
-        let read = if list { NodesRead::Listed } else { read };
+        let relist = read == NodesRead::Known && now.ms >= self.list_due_ms;
+        let read = if relist { NodesRead::Listed } else { read };
         if read == NodesRead::Listed {
             self.list_due_ms = now.ms + u64::from(NODE_LIST_EVERY_MS);
         }
         self.nodes_due_ms = now.ms + heartbeat_ms;
         let stopping = self.stopping_since_ms.is_some();
+        let last = stopping && self.stage == Stage::Standby;
         let write = (stopping || now.ms >= self.record_due_ms).then(|| {
             self.record_due_ms = now.ms + u64::from(NODE_RECORD_EVERY_MS);
             self.record()
         });
-        self.ask(now, Asked::Nodes, ShareOrder::Nodes(NodesOrder { write, read }), out);
+        let order = ShareOrder::Nodes(NodesOrder { write, read });
+        self.ask(now, Asked::Nodes { last }, order, out);
     }
 
     fn record(&mut self) -> NodeRecord {
@@ -246,10 +271,6 @@ impl Engine {
     }
 
     pub(super) fn nodes_seen(&mut self, now: Now, seen: &NodesSeen, out: &mut Out<'_>) {
-        if self.stopping_since_ms.is_some() && self.stage == Stage::Standby {
-            self.record_left = true;
-            return;
-        }
         let gap_ms_max = self.gap_ms_max() + u64::from(NODE_RECORD_EVERY_MS);
         let master = self.stage == Stage::Master;
         self.roster.observe(now.ms, gap_ms_max, seen, |change| {

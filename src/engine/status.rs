@@ -104,6 +104,8 @@ pub struct LaneStatus {
     pub backlog: bool,
     /// Records accepted by the cloud in our own term, of whatever term they are.
     pub delivered: u64,
+    /// Records that the cloud refused in our own term: they are in the declined store.
+    pub declined: u64,
     /// Damaged stretches of the journal that were set aside.
     pub damaged: u64,
 }
@@ -111,7 +113,7 @@ pub struct LaneStatus {
 /// The cloud.
 #[derive(Clone, Debug, Serialize)]
 pub struct CloudStatus {
-    /// `idle`, `sending`, `waiting` (after a failure), `off` (not master).
+    /// `idle`, `sending`, `waiting` (after a failure), `paused` (refused), `off` (not master).
     pub state: &'static str,
     /// Requests that failed since the last success.
     pub failures: u32,

@@ -65,6 +65,9 @@ struct Site {
     /// (start, node, order), of every request that carried a batch.
     sent: Vec<(u64, usize, CloudOrder)>,
     cloud: Verdict,
+    cloud_status: u16,
+    /// A record that makes any batch bad content.
+    poison: Option<(Term, u64)>,
 }
 
 impl Site {
@@ -73,7 +76,17 @@ impl Site {
         let nodes = (0..nodes).map(node).collect();
         let share = Share::new();
         let cloud = Verdict::Accepted;
-        Self { now_ms: 1_000, share, nodes, settings, sent: Vec::new(), cloud }
+        let cloud_status = 200;
+        Self {
+            now_ms: 1_000,
+            share,
+            nodes,
+            settings,
+            sent: Vec::new(),
+            cloud,
+            cloud_status,
+            poison: None,
+        }
     }
 
     fn event(&mut self, place: usize, event: Event<'_>) {
@@ -152,8 +165,8 @@ impl Site {
             if let Some(order) = self.nodes[place].requests.pop() {
                 let outcome = CloudOutcome {
                     request: order.request,
-                    verdict: self.cloud,
-                    status: 200,
+                    verdict: self.verdict(order),
+                    status: self.cloud_status,
                     retry_after_ms: None,
                     reason: Reason::new(),
                 };
@@ -166,6 +179,17 @@ impl Site {
             } else {
                 break;
             }
+        }
+    }
+
+    fn verdict(&self, order: CloudOrder) -> Verdict {
+        match (order.what, self.poison) {
+            (CloudRequest::Batch { range }, Some((term, seq)))
+                if range.term == term && (range.first_seq..=range.last_seq).contains(&seq) =>
+            {
+                Verdict::BadContent
+            }
+            _ => self.cloud,
         }
     }
 
@@ -304,6 +328,10 @@ impl Share {
                 ShareOutcome::Done
             }
             ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
+            ShareOrder::Decline(order) => {
+                let next = Cursor { seq: order.from.seq + u64::from(order.records), ..order.from };
+                ShareOutcome::Declined(share::Declined { count: order.records, next, dropped: 0 })
+            }
             ShareOrder::Nodes(order) => {
                 if let Some(record) = order.write {
                     self.records.insert(record.node.clone(), record);
@@ -648,4 +676,38 @@ fn things_are_registered_and_kept_alive_although_nothing_is_read() {
     let first_ms = site.nodes[0].things[0].1;
     assert!((10_000..13_000).contains(&first_ms), "F4: after a while: {first_ms}");
     assert!((5..8).contains(&things.len()), "one each 5 s: {things:?}");
+}
+
+#[test]
+fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(1_200);
+    site.run_for(30_000);
+    assert_eq!(site.sent.len(), 1, "the backlog is not churned through");
+    let status = site.status(0);
+    assert_eq!((status.journal[0].declined, status.journal[0].waiting), (500, 700));
+    assert_eq!(status.cloud.state, "paused");
+    assert!(status.conditions.contains(&"cloud-declining"));
+    site.run_for(40_000);
+    assert_eq!(site.sent.len(), 2, "after a minute");
+    (site.cloud, site.cloud_status) = (Verdict::Accepted, 200);
+    site.event(0, Event::Reload);
+    site.run_for(2_000);
+    assert_eq!(site.status(0).journal[0].waiting, 0, "SIGHUP ends the pause");
+    let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
+    assert_eq!(told, ["redundancy-lost", "cloud-declining", "cloud-accepting"]);
+}
+
+#[test]
+fn a_refused_record_is_declined_and_the_rest_delivered() {
+    let mut site = Site::new(1);
+    site.poison = Some((1, 77));
+    site.run_for(2_000);
+    site.push(500);
+    site.run_for(5_000);
+    let status = site.status(0);
+    assert_eq!((status.journal[0].declined, status.journal[0].waiting), (1, 0));
+    assert_eq!(status.journal[0].delivered, 499);
 }

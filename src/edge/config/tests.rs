@@ -61,6 +61,7 @@ fn every_field_is_taken() {
 fn settings_are_what_the_engine_needs() {
     let settings = taken(FULL).settings();
     let expected = Settings {
+        declined_bytes_max: 65_536,
         configured: true,
         poll_ms: 100,
         heartbeat_ms: 200,

@@ -33,7 +33,7 @@ pub(super) fn prove(
     }
     let lock = prove_lock(root, held, proof)?;
     if proof.lock == ProofLock::Write && lock == LockSeen::Lost {
-        let verdict = match verify(root, slot, lock, *last) {
+        let verdict = match verify(root, proof, lock, *last) {
             Ok(ProofVerdict::Proven) | Err(_) => ProofVerdict::LockLost,
             Ok(worse) => worse,
         };
@@ -44,7 +44,7 @@ pub(super) fn prove(
     {
         return Ok(Proven { verdict, lock });
     }
-    Ok(Proven { verdict: verify(root, slot, lock, *last)?, lock })
+    Ok(Proven { verdict: verify(root, proof, lock, *last)?, lock })
 }
 
 fn prove_lock(root: &Root, held: &mut ShareLock, proof: &Proof) -> Result<LockSeen, ShareError> {
@@ -76,11 +76,12 @@ fn write_slot(
 /// Looks at both files afresh.
 fn verify(
     root: &Root,
-    slot: &Slot,
+    proof: &Proof,
     lock: LockSeen,
     last: LastWrite,
 ) -> Result<ProofVerdict, ShareError> {
-    let verdict = verify_terms(root, slot, last)?;
+    let slot = &proof.slot;
+    let verdict = verify_terms(root, slot, proof.all, last)?;
     if verdict != ProofVerdict::Proven {
         return Ok(verdict);
     }
@@ -99,14 +100,23 @@ fn verify(
 }
 
 /// No newer term, and our own slot as we wrote it last or newer.
-fn verify_terms(root: &Root, slot: &Slot, last: LastWrite) -> Result<ProofVerdict, ShareError> {
+fn verify_terms(
+    root: &Root,
+    slot: &Slot,
+    all: bool,
+    last: LastWrite,
+) -> Result<ProofVerdict, ShareError> {
     let file = match terms::open(root) {
         Ok(file) => file,
         Err(error) if is_replaced(&error) => return Ok(ProofVerdict::Replaced),
         Err(error) => return Err(error),
     };
     let path = root.terms();
-    let newest = terms::read_ahead(&file, &path, slot.term)?;
+    let newest = if all {
+        terms::newest(&file, &path)?
+    } else {
+        terms::read_ahead(&file, &path, slot.term)?
+    };
     if let Some(by) = newest.map(|newest| newest.term).filter(|&by| by > slot.term) {
         return Ok(ProofVerdict::Superseded { by });
     }
@@ -152,7 +162,7 @@ mod tests {
         fn prove(&mut self, term: Term, heartbeat: u64, lock: ProofLock, locked: u64) -> Proven {
             let mut slot = slot(term, heartbeat);
             slot.locked = locked;
-            let proof = Proof { slot, write_slot: true, lock, create: [0; 2] };
+            let proof = Proof { slot, write_slot: true, all: false, lock, create: [0; 2] };
             self.act(&proof).expect("an answer")
         }
 
@@ -191,7 +201,7 @@ mod tests {
         named.locked = inode;
         named.lanes[0].newest_segment = 1;
         let lock = ProofLock::Write;
-        let proof = Proof { slot: named, write_slot: true, lock, create: [1, 2] };
+        let proof = Proof { slot: named, write_slot: true, all: false, lock, create: [1, 2] };
         assert_eq!(master.act(&proof).expect("proven").verdict, ProofVerdict::Proven);
         assert_eq!(segments::newest(&master.root, Lane::Readings, 7).expect("listed"), 1);
         assert_eq!(segments::newest(&master.root, Lane::Alerts, 7).expect("listed"), 2);
@@ -287,7 +297,8 @@ mod tests {
         assert_eq!(master.verdict(1, inode), ProofVerdict::Proven);
         let mut slot = slot(7, 9);
         slot.locked = inode;
-        let proof = Proof { slot, write_slot: false, lock: ProofLock::Write, create: [0; 2] };
+        let proof =
+            Proof { slot, write_slot: false, all: false, lock: ProofLock::Write, create: [0; 2] };
         assert_eq!(master.act(&proof).expect("proven").verdict, ProofVerdict::Proven);
         let newest = terms::survey(&master.root).expect("surveyed").newest;
         assert_eq!(newest.map(|slot| slot.heartbeat), Some(1));

@@ -78,6 +78,15 @@ pub(super) fn read_ahead(
     Ok(best)
 }
 
+/// The newest of all slots.
+pub(super) fn newest(file: &File, path: &Path) -> Result<Option<Slot>, ShareError> {
+    let mut best = None;
+    for index in 0..SLOTS {
+        best = newer(best, read(file, path, index)?);
+    }
+    Ok(best)
+}
+
 /// A poll's look: the newest slot, and with no valid slot at all the highest number taken.
 ///
 /// Where the newest known term's page tells nothing, all are read.
@@ -93,10 +102,7 @@ pub(super) fn poll(
             return Ok((seen, 0));
         }
     }
-    let mut best = None;
-    for index in 0..SLOTS {
-        best = newer(best, read(&file, &path, index)?);
-    }
+    let best = self::newest(&file, &path)?;
     if best.is_some() {
         return Ok((best, 0));
     }
@@ -130,10 +136,10 @@ pub(super) fn read_all(file: &File, path: &Path) -> Result<Survey, ShareError> {
     Ok(survey)
 }
 
-/// Writes a slot in its own copy and syncs it (T1, T3).
+/// Writes a slot into the copy that does not hold the newest one, and syncs it (T1, T3).
 pub(super) fn write(root: &Root, slot: &Slot, last: &mut LastWrite) -> Result<Wrote, ShareError> {
     let (file, path) = (open_writable(root)?, root.terms());
-    let there = read(&file, &path, slot.term)?;
+    let (there, offset) = stand(&file, &path, slot.term)?;
     let there = there.map_or((0, 0), |there| (there.term, there.heartbeat));
     if there.0 > slot.term {
         return Ok(Wrote::Superseded(there.0));
@@ -143,10 +149,23 @@ pub(super) fn write(root: &Root, slot: &Slot, last: &mut LastWrite) -> Result<Wr
     }
     let mut copy = [0; COPY_BYTES];
     slot.encode(&mut copy);
-    file.write_all_at(&copy, slot.copy_offset()).map_err(|error| cannot("write", &path, &error))?;
+    file.write_all_at(&copy, offset).map_err(|error| cannot("write", &path, &error))?;
     file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
     *last = Some((slot.term, slot.heartbeat));
     Ok(Wrote::Slot)
+}
+
+/// The slot in the page of `term`, and where the other copy begins: the newest valid copy is
+/// never written over.
+fn stand(file: &File, path: &Path, term: Term) -> Result<(Option<Slot>, u64), ShareError> {
+    let mut page = [0; SLOT_BYTES];
+    file::read_at(file, &mut page, Slot::page_offset(term))
+        .map_err(|error| cannot("read", path, &error))?;
+    let newest = Slot::decode_page(&page);
+    let first = newest.is_some() && Slot::decode(&page[..COPY_BYTES]) == newest;
+    let offset = if first { COPY_BYTES as u64 } else { 0 };
+    let newest = newest.filter(|slot| slot.term % SLOTS == term % SLOTS);
+    Ok((newest, Slot::page_offset(term) + offset))
 }
 
 fn newer(best: Option<Slot>, other: Option<Slot>) -> Option<Slot> {

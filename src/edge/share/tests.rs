@@ -90,7 +90,7 @@ fn a_term_from_the_first_poll_to_the_release() {
     assert_eq!(announced(&mut a, own.clone()).newest, Some(own.clone()));
     own.heartbeat = 2;
     let lock = ProofLock::Write;
-    let proof = Proof { slot: own.clone(), write_slot: true, lock, create: [1, 0] };
+    let proof = Proof { slot: own.clone(), write_slot: true, all: false, lock, create: [1, 0] };
     let outcome = give(&mut a, ShareOrder::Prove(proof));
     let ShareOutcome::Proven(proven) = outcome else { panic!("{outcome:?}") };
     assert_eq!(proven.verdict, ProofVerdict::Proven);
@@ -168,7 +168,7 @@ fn master(folder: &Folder) -> Share {
     let mut own = slot(1, 1);
     own.locked = lock_inode(folder);
     let lock = ProofLock::Write;
-    let proof = Proof { slot: own, write_slot: true, lock, create: [1, 1] };
+    let proof = Proof { slot: own, write_slot: true, all: false, lock, create: [1, 1] };
     assert!(matches!(give(&mut master, ShareOrder::Prove(proof)), ShareOutcome::Proven(_)));
     assert_eq!(append(&mut master, 64, &group_of(FIRST, 1, 3)), ShareOutcome::Done);
     master

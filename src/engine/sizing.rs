@@ -1,0 +1,424 @@
+//! How large a lane's next batch is, and what becomes of one that was refused.
+//!
+//! | verdict | batch of two or more | single record |
+//! |---|---|---|
+//! | Accepted | done; the size doubles up to the configured one | the same |
+//! | `BadContent` | suspect: halves, until the record is found | declined |
+//! | `TooLarge` | half the size | declined |
+//! | `BadCredentials` | declined as it is, then a pause | the same |
+//! | Retry with 500, the eighth in a row | suspect, as above | declined if another record of its batch was accepted since; else the next one is tried ahead of it |
+//! | Retry, Unknown | the same again | the same again |
+//! | no answer in time, the second in a row | half the size | the same again |
+//!
+//! Alerts are not declined for credentials: they stay queued.
+//!
+//! # Invariants
+//!
+//! - Z1: a batch is a run of seqs from the cursor on, except one that is tried ahead.
+//! - Z2: of a suspect batch, only single records are declined, one by one.
+//! - Z3: a suspect batch of two or more of which nothing was accepted is a matter of
+//!   credentials, not of content.
+//! - Z4: what was accepted ahead is not sent again, unless a crash forgets it.
+
+use super::cloud::Verdict;
+use super::ident::{Cursor, Lane};
+use super::share::Fetched;
+
+/// So many 500s in a row make a batch suspect.
+const SERVER_ERRORS_MAX: u32 = 8;
+/// So many time-outs in a row halve a batch.
+const TIMEOUTS_MAX: u32 = 2;
+
+/// A batch that was refused, and what is known of its records so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Suspect {
+    /// Its last record.
+    last_seq: u64,
+    /// Whether it had two or more records.
+    many: bool,
+    /// Whether any of them was accepted since.
+    accepted: bool,
+}
+
+/// A record that was sent before its turn, and accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Ahead {
+    first_seq: u64,
+    next: Cursor,
+}
+
+/// What is to be done about a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The batch is done with.
+    Done,
+    /// Accepted before its turn: the cursor stays.
+    Ahead,
+    /// The same again, or a part of it, at once.
+    Part,
+    /// The same again after a back-off.
+    Again,
+    /// These records are declined.
+    Decline {
+        /// How many, from the batch's first on.
+        records: u32,
+    },
+    /// These records are declined, and the uplink pauses. None: it only pauses.
+    Pause {
+        /// How many, from the batch's first on.
+        records: u32,
+    },
+}
+
+/// The sizes of one lane's batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizing {
+    lane: Lane,
+    /// At most so many records, whatever is configured; it doubles with every success.
+    records_limit: u32,
+    suspect: Option<Suspect>,
+    /// A single record that got a 500 while nothing else of its batch was accepted: the cursor
+    /// behind it, where the next try begins.
+    probe_from: Option<Cursor>,
+    ahead: Option<Ahead>,
+    server_errors: u32,
+    timeouts: u32,
+}
+
+impl Sizing {
+    /// Whole batches.
+    pub const fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            records_limit: u32::MAX,
+            suspect: None,
+            probe_from: None,
+            ahead: None,
+            server_errors: 0,
+            timeouts: 0,
+        }
+    }
+
+    /// At most so many records in the next batch, which begins at this cursor; no batch goes
+    /// beyond the end of a suspect one.
+    pub fn records_max(&self, configured: u32, cursor: Cursor) -> u32 {
+        if self.lane == Lane::Alerts || self.probe_from.is_some() {
+            return 1;
+        }
+        let left = self.suspect.map_or(u64::MAX, |suspect| suspect.last_seq + 1 - cursor.seq);
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        configured.min(self.records_limit).min(left).max(1)
+    }
+
+    /// Where the next batch begins: at the cursor, or ahead of it.
+    pub fn from(&self, cursor: Cursor) -> Cursor {
+        self.probe_from.unwrap_or(cursor)
+    }
+
+    /// Where the cursor goes on behind records that are done with: past what was accepted ahead
+    /// (Z4).
+    pub fn past(&mut self, next: Cursor) -> Cursor {
+        match self.ahead {
+            Some(ahead) if ahead.first_seq == next.seq => {
+                self.ahead = None;
+                ahead.next
+            }
+            _ => next,
+        }
+    }
+
+    /// A batch that could not be read ahead: back to the cursor.
+    pub fn give_up_probe(&mut self) -> bool {
+        self.probe_from.take().is_some()
+    }
+
+    /// A verdict on a batch. `status`: 0 with no answer at all.
+    pub fn judge(&mut self, batch: &Fetched, verdict: Verdict, status: u16) -> Step {
+        if self.probe_from.is_some() {
+            return self.judge_probe(batch, verdict);
+        }
+        self.timeouts = 0;
+        self.server_errors = if status == 500 { self.server_errors + 1 } else { 0 };
+        match verdict {
+            Verdict::Accepted => self.accepted(batch),
+            Verdict::BadContent => self.divide(batch),
+            Verdict::TooLarge if batch.count > 1 => {
+                self.halve(batch);
+                Step::Part
+            }
+            Verdict::TooLarge => self.decline_one(batch),
+            Verdict::BadCredentials => self.pause(batch),
+            Verdict::Retry if self.server_errors >= SERVER_ERRORS_MAX => self.doubt(batch),
+            Verdict::Retry | Verdict::Unknown => Step::Again,
+        }
+    }
+
+    /// No answer came in time.
+    pub fn time_out(&mut self, batch: &Fetched) {
+        self.probe_from = None;
+        self.timeouts += 1;
+        if self.timeouts >= TIMEOUTS_MAX {
+            self.timeouts = 0;
+            self.halve(batch);
+        }
+    }
+
+    /// Declined records are in the store. Z3: whether that was a matter of credentials.
+    pub fn declined(&mut self, last_seq: u64) -> bool {
+        let Some(suspect) = self.suspect.filter(|suspect| last_seq >= suspect.last_seq) else {
+            return false;
+        };
+        self.suspect = None;
+        self.records_limit = u32::MAX;
+        suspect.many && !suspect.accepted
+    }
+
+    fn accepted(&mut self, batch: &Fetched) -> Step {
+        let last_seq = batch.first_seq + u64::from(batch.count) - 1;
+        self.records_limit = self.records_limit.saturating_mul(2);
+        match &mut self.suspect {
+            Some(suspect) if last_seq < suspect.last_seq => suspect.accepted = true,
+            Some(_) => {
+                self.suspect = None;
+                self.records_limit = u32::MAX;
+            }
+            None => {}
+        }
+        Step::Done
+    }
+
+    /// `BadContent`: the record must be found.
+    fn divide(&mut self, batch: &Fetched) -> Step {
+        self.suspect(batch);
+        if batch.count > 1 {
+            self.halve(batch);
+            return Step::Part;
+        }
+        Step::Decline { records: 1 }
+    }
+
+    fn decline_one(&mut self, batch: &Fetched) -> Step {
+        self.suspect(batch);
+        Step::Decline { records: 1 }
+    }
+
+    fn pause(&mut self, batch: &Fetched) -> Step {
+        self.suspect = None;
+        self.records_limit = u32::MAX;
+        let records = if self.lane == Lane::Alerts { 0 } else { batch.count };
+        Step::Pause { records }
+    }
+
+    /// The eighth 500 in a row.
+    fn doubt(&mut self, batch: &Fetched) -> Step {
+        self.suspect(batch);
+        if batch.count > 1 {
+            self.halve(batch);
+            return Step::Again;
+        }
+        let accepted = self.suspect.is_some_and(|suspect| suspect.accepted);
+        let last = self.suspect.is_none_or(|suspect| batch.first_seq >= suspect.last_seq);
+        if accepted || self.ahead.is_some() {
+            return Step::Decline { records: 1 };
+        }
+        if !last {
+            self.probe_from = Some(batch.next);
+        }
+        Step::Again
+    }
+
+    fn judge_probe(&mut self, batch: &Fetched, verdict: Verdict) -> Step {
+        self.probe_from = None;
+        if verdict != Verdict::Accepted {
+            return Step::Again;
+        }
+        if let Some(suspect) = &mut self.suspect {
+            suspect.accepted = true;
+        }
+        self.ahead = Some(Ahead { first_seq: batch.first_seq, next: batch.next });
+        Step::Ahead
+    }
+
+    fn suspect(&mut self, batch: &Fetched) {
+        let last_seq = batch.first_seq + u64::from(batch.count) - 1;
+        let many = batch.count > 1;
+        self.suspect.get_or_insert(Suspect { last_seq, many, accepted: false });
+    }
+
+    fn halve(&mut self, batch: &Fetched) {
+        self.records_limit = batch.count.div_ceil(2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cloud for one lane: what it says to a run of records.
+    struct Trial {
+        sizing: Sizing,
+        cursor: Cursor,
+        accepted: Vec<u64>,
+        declined: Vec<u64>,
+        requests: u32,
+        paused: bool,
+    }
+
+    impl Trial {
+        fn new() -> Self {
+            Self {
+                sizing: Sizing::new(Lane::Readings),
+                cursor: Cursor { term: 1, segment: 1, offset: 64, seq: 1 },
+                accepted: Vec::new(),
+                declined: Vec::new(),
+                requests: 0,
+                paused: false,
+            }
+        }
+
+        /// Sends the records up to `last`, as the engine would, until done, paused, or so many
+        /// requests were made.
+        fn send(&mut self, last: u64, requests: u32, cloud: impl Fn(&[u64]) -> (Verdict, u16)) {
+            let end = self.requests + requests;
+            while self.cursor.seq <= last && !self.paused && self.requests < end {
+                let from = self.sizing.from(self.cursor);
+                let max = self.sizing.records_max(500, self.cursor);
+                let there = u32::try_from(last + 1 - from.seq).expect("few");
+                let count = max.min(there);
+                let next = Cursor { seq: from.seq + u64::from(count), ..from };
+                let seqs: Vec<u64> = (from.seq..next.seq).collect();
+                let batch = fetched(from, next, count);
+                self.requests += 1;
+                let (verdict, status) = cloud(&seqs);
+                match self.sizing.judge(&batch, verdict, status) {
+                    Step::Done => {
+                        self.accepted.extend(&seqs);
+                        self.cursor = self.sizing.past(next);
+                    }
+                    Step::Ahead => self.accepted.extend(&seqs),
+                    Step::Part | Step::Again => {}
+                    Step::Decline { records } => self.decline(from, records),
+                    Step::Pause { records } => {
+                        self.decline(from, records);
+                        self.paused = true;
+                    }
+                }
+            }
+        }
+
+        fn decline(&mut self, from: Cursor, records: u32) {
+            let next = Cursor { seq: from.seq + u64::from(records), ..from };
+            self.declined.extend(from.seq..next.seq);
+            self.cursor = self.sizing.past(next);
+            self.paused |= self.sizing.declined(next.seq - 1);
+        }
+    }
+
+    fn fetched(from: Cursor, next: Cursor, count: u32) -> Fetched {
+        Fetched {
+            request: 1,
+            first_seq: from.seq,
+            count,
+            bytes: count * 50,
+            next,
+            at_end: false,
+            missing: false,
+            damaged: 0,
+            damaged_bytes: 0,
+        }
+    }
+
+    /// Refuses any batch that holds one of these.
+    fn poisoned(seqs: &[u64], poison: &[u64], verdict: Verdict, status: u16) -> (Verdict, u16) {
+        let bad = seqs.iter().any(|seq| poison.contains(seq));
+        if bad { (verdict, status) } else { (Verdict::Accepted, 200) }
+    }
+
+    #[test]
+    fn one_poison_record_among_500_is_found_wherever_it_is() {
+        for poison in [1, 2, 250, 251, 499, 500] {
+            let mut trial = Trial::new();
+            trial.send(500, 100, |seqs| poisoned(seqs, &[poison], Verdict::BadContent, 400));
+            assert_eq!(trial.declined, [poison]);
+            assert_eq!(trial.accepted.len(), 499, "poison {poison}");
+            assert!(trial.requests < 40, "{} requests for poison {poison}", trial.requests);
+            assert!(!trial.paused);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_is_accepted_is_a_matter_of_credentials() {
+        let mut trial = Trial::new();
+        trial.send(1_000, 5_000, |_| (Verdict::BadContent, 400));
+        assert!(trial.paused, "Z3");
+        assert_eq!(trial.declined.len(), 500, "one batch, and no more of the backlog");
+        let mut single = Trial::new();
+        single.send(1, 10, |_| (Verdict::BadContent, 400));
+        assert_eq!((single.declined.len(), single.paused), (1, false), "a batch of one");
+    }
+
+    #[test]
+    fn wrong_credentials_decline_the_batch_and_pause() {
+        let mut trial = Trial::new();
+        trial.send(1_000, 10, |_| (Verdict::BadCredentials, 401));
+        assert_eq!((trial.declined.len(), trial.requests, trial.paused), (500, 1, true));
+        let mut alerts = Sizing::new(Lane::Alerts);
+        let from = Cursor { term: 1, segment: 1, offset: 64, seq: 1 };
+        let batch = fetched(from, Cursor { seq: 2, ..from }, 1);
+        let step = alerts.judge(&batch, Verdict::BadCredentials, 403);
+        assert_eq!(step, Step::Pause { records: 0 }, "alerts stay queued");
+    }
+
+    #[test]
+    fn what_is_too_large_is_halved_until_it_fits() {
+        let mut trial = Trial::new();
+        let cloud = |seqs: &[u64]| {
+            if seqs.len() > 100 { (Verdict::TooLarge, 413) } else { (Verdict::Accepted, 200) }
+        };
+        trial.send(500, 60, cloud);
+        assert_eq!((trial.accepted.len(), trial.declined.len()), (500, 0));
+        let mut whole = Trial::new();
+        whole.send(1, 10, |_| (Verdict::TooLarge, 413));
+        assert_eq!(whole.declined, [1], "a single record that is too large is bad content");
+    }
+
+    #[test]
+    fn five_hundreds_on_everything_decline_nothing() {
+        let mut trial = Trial::new();
+        trial.send(500, 300, |_| (Verdict::Retry, 500));
+        assert_eq!((trial.declined.len(), trial.accepted.len()), (0, 0));
+        trial.send(500, 100, |_| (Verdict::Accepted, 200));
+        assert_eq!(trial.accepted.len(), 500, "and all is delivered once it is over");
+        let mut gone = Trial::new();
+        gone.send(500, 300, |_| (Verdict::Retry, 503));
+        assert_eq!(gone.sizing.records_max(500, gone.cursor), 500, "503 is no doubt of content");
+    }
+
+    #[test]
+    fn five_hundreds_for_one_record_decline_it_and_nothing_is_sent_twice() {
+        for poison in [1, 300, 500] {
+            let mut trial = Trial::new();
+            trial.send(500, 300, |seqs| poisoned(seqs, &[poison], Verdict::Retry, 500));
+            assert_eq!(trial.declined, [poison], "after {} requests", trial.requests);
+            let mut accepted = trial.accepted.clone();
+            accepted.sort_unstable();
+            accepted.dedup();
+            assert_eq!((accepted.len(), trial.accepted.len()), (499, 499), "Z4");
+        }
+    }
+
+    #[test]
+    fn two_time_outs_halve_and_success_doubles() {
+        let mut trial = Trial::new();
+        let whole = fetched(trial.cursor, Cursor { seq: 501, ..trial.cursor }, 500);
+        let half = fetched(trial.cursor, Cursor { seq: 251, ..trial.cursor }, 250);
+        trial.sizing.time_out(&whole);
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 500);
+        for batch in [whole, half, half] {
+            trial.sizing.time_out(&batch);
+        }
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 125);
+        trial.send(500, 1, |_| (Verdict::Accepted, 200));
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 250);
+    }
+}
