@@ -8,6 +8,7 @@ use core::fmt;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::slot::Slot;
 use crate::limits::{ADVERTISE_MAX, NODES_MAX, SLOTS};
@@ -35,6 +36,8 @@ pub enum ShareOrder {
     Append(Append),
     /// Read the next batch and pass its bytes to the uplink.
     Fetch(Fetch),
+    /// Move records into the declined store.
+    Decline(Decline),
     /// Read all slots afresh.
     Survey,
     /// Take the socket that came with the frame, and pass a copy of the lock's descriptor
@@ -217,6 +220,39 @@ pub struct Fetched {
     pub damaged_bytes: u32,
 }
 
+/// Records that the cloud refused: kept in the declined store, synced, before the cursor passes
+/// them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decline {
+    /// Their lane.
+    pub lane: Lane,
+    /// The first of them.
+    pub from: Cursor,
+    /// Read no further than this offset, as in [`Fetch`].
+    pub end: u32,
+    /// How many.
+    pub records: u32,
+    /// The HTTP status that refused them.
+    pub status: u16,
+    /// The reason in plain words.
+    pub reason: Reason,
+    /// When, in ms since the Unix epoch.
+    pub wall_ms: u64,
+    /// The store's bound, in bytes: the oldest make room.
+    pub bytes_max: u64,
+}
+
+/// What became of refused records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Declined {
+    /// How many are in the store now that were not before.
+    pub count: u32,
+    /// The cursor behind them.
+    pub next: Cursor,
+    /// Older ones that made room.
+    pub dropped: u32,
+}
+
 /// What all slots together say.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Survey {
@@ -324,6 +360,8 @@ pub enum ShareOutcome {
     Proven(Proven),
     /// `Fetch`.
     Fetched(Fetched),
+    /// `Decline`.
+    Declined(Declined),
     /// `Nodes`.
     Nodes(NodesSeen),
     /// `Newest`.
