@@ -304,6 +304,10 @@ impl Share {
                 ShareOutcome::Done
             }
             ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
+            ShareOrder::Decline(order) => {
+                let next = Cursor { seq: order.from.seq + u64::from(order.records), ..order.from };
+                ShareOutcome::Declined(share::Declined { count: order.records, next, dropped: 0 })
+            }
             ShareOrder::Nodes(order) => {
                 if let Some(record) = order.write {
                     self.records.insert(record.node.clone(), record);

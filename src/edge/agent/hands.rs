@@ -222,6 +222,7 @@ impl Hands {
             | ShareOrder::Newest { .. }
             | ShareOrder::Sweep { .. }
             | ShareOrder::Tidy { .. }
+            | ShareOrder::Decline(_)
             | ShareOrder::Release(_) => (&[], None),
         };
         let order = KeeperOrder { number: self.number, order };
