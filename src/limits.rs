@@ -155,6 +155,19 @@ pub const SYNC_MS_DEFAULT: u32 = 200;
 pub const JOURNAL_BYTES_MAX_DEFAULT: u64 = 1 << 30;
 /// Bytes of the declined store.
 pub const DECLINED_BYTES_MAX_DEFAULT: u64 = 16 << 20;
+/// A file of the declined store is closed at this size, or at a quarter of the store's bound.
+pub const DECLINED_FILE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one entry of the declined store: any record that fits in a group fits in it.
+pub const DECLINED_ENTRY_BYTES_MAX: usize = GROUP_BYTES_MAX + 4_096;
+/// Files of the declined store; the oldest makes room.
+pub const DECLINED_FILES_MAX: usize = 1_024;
+/// How much of the declined store's end is looked through for records that are there already,
+pub const DECLINED_TAIL_BYTES_MAX: u64 = 2 << 20;
+/// in so many files.
+pub const DECLINED_TAIL_FILES_MAX: usize = 8;
+/// Runs of records without a gap that are known to be in the declined store; later ones push
+/// the oldest out.
+pub const DECLINED_RUNS_MAX: usize = 1_024;
 
 // --- the cloud --------------------------------------------------------------------------
 
@@ -238,3 +251,4 @@ const _: () = assert!(CONNECTIONS_TCP_MAX < CONNECTIONS_MAX);
 const _: () = assert!(BODIES_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX <= REQUEST_BODY_MAX);
 const _: () = assert!(BATCH_BYTES_MAX as usize + 4_096 <= FRAME_BODY_MAX);
+const _: () = assert!(DECLINED_ENTRY_BYTES_MAX + 4_096 <= DECLINED_FILE_BYTES_MAX);

@@ -13,6 +13,7 @@
 #![allow(clippy::result_large_err, reason = "one failure exists at a time, and no heap is used")]
 
 mod claims;
+mod declined;
 mod directory;
 mod fault;
 mod fetch;
@@ -33,6 +34,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+pub use declined::{Entries, Entry, Position};
 use directory::{Making, Root, Wanted};
 use fetch::Fetcher;
 use lock::ShareLock;
@@ -44,8 +46,8 @@ use crate::edge::channel::Link;
 use crate::edge::keeper::{BatchHead, Hello, Place};
 use crate::engine::ident::{NodeName, ShareClass, SiteId};
 use crate::engine::share::{
-    Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled, ShareError,
-    ShareFault, ShareOrder, ShareOutcome,
+    Decline, Declined, Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled,
+    ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
 use crate::engine::slot::Slot;
 
@@ -57,6 +59,7 @@ pub struct Share {
     lock: ShareLock,
     writers: [Option<Writer>; 2],
     fetcher: Fetcher,
+    declined: declined::Store,
     known: nodes::Known,
     last: LastWrite,
     uplink: Option<Link>,
@@ -74,6 +77,7 @@ impl Share {
             lock: ShareLock::default(),
             writers: [None, None],
             fetcher: Fetcher::default(),
+            declined: declined::Store::default(),
             known: nodes::Known::new(),
             last: None,
             uplink: None,
@@ -131,6 +135,7 @@ impl Share {
                 segments::append(&root?, writer, append, body).map(|()| ShareOutcome::Done)
             }
             ShareOrder::Fetch(fetch) => self.fetch(&root?, fetch).map(ShareOutcome::Fetched),
+            ShareOrder::Decline(order) => self.decline(&root?, &order).map(ShareOutcome::Declined),
             ShareOrder::Survey => terms::survey(&root?).map(ShareOutcome::Surveyed),
             ShareOrder::Attach => self.attach(fd),
             ShareOrder::Nodes(order) => self.nodes(&root?, order).map(ShareOutcome::Nodes),
@@ -172,6 +177,7 @@ impl Share {
         self.lock.leave();
         self.writers = [None, None];
         self.fetcher.shrink();
+        self.declined = declined::Store::default();
         self.last = None;
     }
 
@@ -209,6 +215,15 @@ impl Share {
             }
         }
         Ok(fetched)
+    }
+
+    /// Only who wrote a slot has a term, and with it files of the store of its own.
+    fn decline(&mut self, root: &Root, order: &Decline) -> Result<Declined, ShareError> {
+        let Some((term, _)) = self.last else {
+            let text = format_args!("share: cannot write declined/: no slot of ours was written");
+            return Err(fault::said(ShareFault::Other, 0, text));
+        };
+        self.declined.decline(root, term, order)
     }
 
     fn nodes(&mut self, root: &Root, order: NodesOrder) -> Result<NodesSeen, ShareError> {
@@ -314,4 +329,34 @@ pub fn forget(path: &Path, node: &NodeName) -> Result<bool, ShareError> {
     let there = page.exists();
     file::delete(&page)?;
     Ok(there)
+}
+
+/// The declined store's entries, the oldest first, without those that are forgotten.
+///
+/// # Errors
+///
+/// There is no data directory, or the store cannot be listed. What cannot be read later on,
+/// the iterator says and passes.
+pub fn declined(path: &Path) -> Result<Entries, ShareError> {
+    declined::read(&directory::find(path)?.0)
+}
+
+/// Forgets the declined entries up to and with the one at `through`: they are never read
+/// again, and their files go as soon as nothing else is in them. Only the master's agent does.
+///
+/// # Errors
+///
+/// There is no data directory, or the store cannot be written.
+pub fn forget_declined(path: &Path, through: Position) -> Result<(), ShareError> {
+    declined::forget(&directory::find(path)?.0, through)
+}
+
+/// Deletes the declined store but for files of a newer format; how many entries went that
+/// were not forgotten. Only the master's agent does, between two orders.
+///
+/// # Errors
+///
+/// There is no data directory, or a file cannot be deleted.
+pub fn purge_declined(path: &Path) -> Result<u32, ShareError> {
+    declined::purge(&directory::find(path)?.0)
 }

@@ -37,7 +37,12 @@ pub(super) fn path_of(root: &Root, lane: Lane, term: Term, number: u32) -> PathB
 
 /// The term and number that a file's name says (G3).
 fn parse_name(name: &str) -> Option<(Term, u32)> {
-    let (term, number) = name.strip_suffix(".seg")?.split_once('-')?;
+    parse_stem(name.strip_suffix(".seg")?)
+}
+
+/// The term and number that a name says before its suffix (G3).
+pub(super) fn parse_stem(stem: &str) -> Option<(Term, u32)> {
+    let (term, number) = stem.split_once('-')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if term.len() < 8 || number.len() < 6 || !digits(term) || !digits(number) {
         return None;

@@ -337,3 +337,36 @@ fn a_new_id_is_given_only_where_no_term_has_been() {
     announced(&mut a, slot(1, 1));
     init(path, true).expect_err("a slot");
 }
+
+#[test]
+fn refused_records_are_kept_by_who_has_a_term() {
+    let folder = Folder::new();
+    let mut a = share(&folder, "gw-1");
+    let path = segments::path_of(&folder.root(), Lane::Readings, 1, 1);
+    segments::create(&folder.root(), Lane::Readings, 1, 1).expect("created");
+    let bytes = [fs::read(&path).expect("read"), group_of(FIRST, 1, 3)].concat();
+    fs::write(&path, bytes).expect("written");
+    let order = ShareOrder::Decline(Decline {
+        lane: Lane::Readings,
+        from: Cursor { term: 1, segment: 1, offset: 64, seq: 1 },
+        end: u32::MAX,
+        records: 2,
+        status: 422,
+        reason: heapless::String::new(),
+        wall_ms: 5,
+        bytes_max: 1 << 20,
+    });
+    assert_eq!(failure(give(&mut a, order.clone())).fault, ShareFault::Other);
+    announced(&mut a, slot(7, 1));
+    let ShareOutcome::Declined(done) = give(&mut a, order) else { panic!("declined") };
+    assert_eq!((done.count, done.next.seq, done.dropped), (2, 3, 0));
+    let found: Vec<_> =
+        declined(&folder.path).expect("listed").map(|it| it.expect("read")).collect();
+    let (position, second) = &found[1];
+    assert_eq!((position.term, second.seq, second.status), (7, 2, 422));
+    assert_eq!(second.record, record(2).trim_end().as_bytes());
+    forget_declined(&folder.path, found[0].0).expect("forgotten");
+    assert_eq!(declined(&folder.path).expect("listed").count(), 1);
+    assert_eq!(purge_declined(&folder.path).expect("purged"), 1);
+    assert_eq!(declined(&folder.path).expect("listed").count(), 0);
+}
