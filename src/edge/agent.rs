@@ -198,10 +198,12 @@ impl Agent {
             };
             if is(&self.hands.keeper) {
                 // What it answered before its end still counts.
+                Hands::bury(self.hands.keeper.as_mut());
                 self.take_keeper();
                 self.hands.keeper = None;
                 self.event(Event::KeeperGone);
             } else if is(&self.hands.uplink) {
+                Hands::bury(self.hands.uplink.as_mut());
                 self.take_uplink();
                 self.hands.uplink = None;
                 self.event(Event::UplinkGone);
@@ -235,7 +237,7 @@ impl Agent {
             self.load();
         }
         if let ShareOutcome::Opened { site, .. } = &answer.outcome {
-            self.hands.site = Some(*site);
+            self.hands.pin(*site);
         }
         self.event(Event::Share(&answer.outcome));
     }
@@ -280,7 +282,7 @@ impl Agent {
     /// Has the sources read that are due, one after another.
     fn load(&mut self) {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
-        let Some(files) = link.and_then(|link| Files::from_bytes(link.body())) else { return };
+        let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
         match self.judge(&files) {
             Ok(Some((config, setup))) => self.take_config(config, setup),
             Ok(None) if self.hands.config.is_none() => {

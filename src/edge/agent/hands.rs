@@ -44,16 +44,18 @@ pub(super) enum Soon {
     Gathered(Lane),
 }
 
-/// A child process, until it is reaped.
+/// A child process, until it is reaped and its last answers were taken.
 pub(super) struct Process {
     pub(super) pid: Pid,
+    /// Its pid may be another's by now: it is not killed any more.
+    is_reaped: bool,
     /// `None` once it is of no more use.
     pub(super) link: Option<Link>,
 }
 
 impl From<Child> for Process {
     fn from(child: Child) -> Self {
-        Self { pid: child.pid, link: Some(child.link) }
+        Self { pid: child.pid, is_reaped: false, link: Some(child.link) }
     }
 }
 
@@ -170,8 +172,23 @@ impl Hands {
     pub(super) fn cut(child: Option<&mut Process>) {
         if let Some(child) = child {
             child.link = None;
-            kill(child.pid);
+            child.kill();
         }
+    }
+
+    /// A child was reaped.
+    pub(super) fn bury(child: Option<&mut Process>) {
+        if let Some(child) = child {
+            child.is_reaped = true;
+        }
+    }
+
+    /// The site that was opened is ours from now on, and no other: an empty mount point must
+    /// not become a second one.
+    pub(super) fn pin(&mut self, site: SiteId) {
+        self.site = Some(site);
+        self.place.expected_site = Some(site);
+        self.place.may_create = false;
     }
 
     fn later(&mut self, soon: Soon) {
@@ -260,7 +277,7 @@ impl Hands {
         match &mut self.uplink {
             Some(uplink) => {
                 uplink.link = None;
-                kill(uplink.pid);
+                uplink.kill();
             }
             None => self.later(Soon::UplinkGone),
         }
@@ -329,9 +346,14 @@ impl Hands {
     }
 }
 
-fn kill(pid: Pid) {
-    if let Err(error) = process::kill(pid, Signal::Kill) {
-        log::error!("process {}: cannot be killed: {error}", pid.0);
+impl Process {
+    fn kill(&self) {
+        if self.is_reaped {
+            return;
+        }
+        if let Err(error) = process::kill(self.pid, Signal::Kill) {
+            log::error!("process {}: cannot be killed: {error}", self.pid.0);
+        }
     }
 }
 

@@ -81,6 +81,11 @@ impl Agent {
             self.hands.console.answer(connection, Answer::Unable { reason });
             return;
         };
+        if to.as_ref() == Some(&master.node) && master.state == "active" {
+            let reason = "that node is master already";
+            self.hands.console.answer(connection, Answer::Unable { reason });
+            return;
+        }
         let known = |name: &NodeName| status.nodes.iter().any(|node| node.node == *name);
         if to.as_ref().is_some_and(|name| !known(name)) {
             let reason = "no node of that name is known";

@@ -169,6 +169,9 @@ impl Share {
             network: place.require_network,
         })?;
         let site = root.site;
+        // From now on this site and no other: an empty mount point must not become a second.
+        self.place.expected_site = Some(site);
+        self.place.may_create = false;
         self.root = Some(root);
         Ok(ShareOutcome::Opened { site, class })
     }
