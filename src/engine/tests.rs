@@ -697,7 +697,7 @@ fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
     site.run_for(2_000);
     assert_eq!(site.status(0).journal[0].waiting, 0, "SIGHUP ends the pause");
     let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
-    assert_eq!(told, ["redundancy-lost", "cloud-declining", "cloud-accepting"]);
+    assert_eq!(told, ["cloud-declining", "redundancy-lost", "cloud-accepting"]);
 }
 
 #[test]
