@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use support::figures::{self, median_and_worst, ms};
 use support::processes::{self, Memory};
+use support::producer::Producer;
 use support::receiver::Receiver;
 use support::site::{Part, Plan, Site};
 use support::{binary, now_ns, site};
 
 const NODES: [&str; 2] = ["a", "b"];
+/// What flows during the takeovers.
+const READINGS_PER_SECOND: u64 = 500;
 
 struct Bench {
     site: Site,
@@ -57,10 +60,13 @@ fn main() {
     print_machine(&binary, bench.site.scratch());
     bench.begin();
     let mut rows = bench.measure_idle(idle_seconds);
+    // enough for a batch to wait whenever the master ends
+    let producer = Producer::start(bench.site.sockets(&NODES), READINGS_PER_SECOND);
     let killed = bench.measure_takeovers(rounds, |site, node| site.kill(node, Part::Agent));
     let stopped = bench.measure_takeovers(rounds, |site, node| {
         site.stop(node);
     });
+    drop(producer);
     rows.extend(takeover_rows(&killed, &stopped));
     print_table(&rows, rounds, idle_seconds);
     println!("load average at the end: {}", figures::load_average());
@@ -100,7 +106,9 @@ fn takeover_rows(killed: &Times, stopped: &Times) -> Vec<Row> {
 }
 
 fn print_table(rows: &[Row], rounds: u64, idle_seconds: u64) {
-    println!("\n{rounds} takeovers of each kind, idle for {idle_seconds} s");
+    println!(
+        "\n{rounds} takeovers of each kind at {READINGS_PER_SECOND} readings/s, idle for {idle_seconds} s"
+    );
     println!("{:<36} {:<34} budget", "figure", "measured");
     for row in rows {
         println!("{:<36} {:<34} {}", row.figure, row.measured, row.budget);

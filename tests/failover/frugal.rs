@@ -1,23 +1,26 @@
-//! A standby asks the system for no memory after its start, whatever its console is asked.
-//! (That no process ever has a second thread is watched throughout every test.)
+//! Nobody works when there is nothing to do, and a standby asks the system for no memory after
+//! its start, whatever its console is asked. (That no process ever has a second thread is
+//! watched throughout every test.)
 
 use std::thread;
 use std::time::Duration;
 
 use crate::Scene;
+use crate::support::processes::processor_us;
 use crate::support::site::Plan;
 
 #[test]
-fn a_standbys_agent_allocates_nothing() {
+fn idle_nodes_sleep_and_a_standbys_agent_allocates_nothing() {
     if !cfg!(debug_assertions) {
         println!("skipped: only debug builds count");
         return;
     }
     let mut scene = Scene::new(&Plan::default());
     scene.start(&["a", "b"]);
+    // a node's record, a survey of all slots and the registration of things have come by
+    thread::sleep(Duration::from_secs(13));
+    check_idleness(&scene);
     let producer = scene.produce(&["a"]);
-    // a node's record and a survey of all slots have come by
-    thread::sleep(Duration::from_secs(12));
     ask_everything(&scene);
     let before = allocations(&scene);
     for _ in 0..60 {
@@ -27,6 +30,17 @@ fn a_standbys_agent_allocates_nothing() {
     ask_everything(&scene);
     assert_eq!(allocations(&scene), before, "{}", scene.site.report());
     scene.finish(producer);
+}
+
+/// Far above what is needed, far below a loop that does not sleep.
+fn check_idleness(scene: &Scene) {
+    let pids: Vec<_> = ["a", "b"].iter().flat_map(|node| scene.site.tree(node)).collect();
+    let time = Duration::from_secs(3);
+    let before_us = processor_us(&pids);
+    thread::sleep(time);
+    let spent = Duration::from_micros(processor_us(&pids) - before_us);
+    println!("idle for {time:?}: {spent:?} of processor time");
+    assert!(spent < time / 4, "two idle nodes took {spent:?}\n{}", scene.site.report());
 }
 
 fn ask_everything(scene: &Scene) {

@@ -12,8 +12,15 @@ pub fn beside_example() -> PathBuf {
     let binary = folder.join("edge-agent");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
+    // what `cargo run` says about the example would have build scripts run anew each time
+    for (key, _) in env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(key);
+        }
+    }
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    build.args(["build", "--quiet", "--locked", "--bin", "edge-agent", "--target-dir"]);
+    build.args(["build", "--locked", "--bin", "edge-agent", "--target-dir"]);
     build.arg(folder.parent().expect("a profile has a folder above its own"));
     if !cfg!(debug_assertions) {
         build.arg("--release");
