@@ -115,7 +115,10 @@ struct Writer {
 
 impl Log for Writer {
     fn enabled(&self, metadata: &LogMetadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        let level = metadata.level();
+        // The TLS crates log each handshake that fails; we say it once, in plain words.
+        let foreign = ["rustls", "minreq"].iter().any(|name| metadata.target().starts_with(name));
+        level <= log::max_level() && (!foreign || log::max_level() >= LevelFilter::Debug)
     }
 
     fn log(&self, record: &Record<'_>) {
