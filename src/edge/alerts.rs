@@ -1,4 +1,4 @@
-//! HA alerts as the Datonis API takes them (DATONIS.md, "Bodies").
+//! HA alerts as the Datonis API takes them.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `edge.json`: the site's configuration, one for all nodes (DESIGN section 7).
+//! `edge.json`: the site's configuration, one for all nodes.
 //!
 //! [`parse`] takes a file as a whole or says in which line, column and field it is not as
 //! it should be, and what was expected. A bounded scan against [`schema`] comes first, since

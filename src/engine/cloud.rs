@@ -36,7 +36,7 @@ pub enum CloudRequest {
     },
 }
 
-/// What an answer, or none, means for the records (DATONIS.md has the table).
+/// What an answer, or none, means for the records (`edge::cloud::verdict` has the table).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Verdict {
     /// 2xx.

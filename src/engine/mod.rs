@@ -24,7 +24,7 @@
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
 //! books), `forward` (the uplink's books), `roster` (other nodes), `notes` (what is said).
-//! `standby`, `master` and `resign` are this engine's stages, `snapshot` its status.
+//! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
 
 pub mod cloud;
 pub mod codec;
@@ -38,6 +38,7 @@ pub mod notes;
 mod resign;
 pub mod roster;
 pub mod segment;
+mod sending;
 pub mod settings;
 pub mod share;
 pub mod sizing;

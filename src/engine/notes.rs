@@ -26,7 +26,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// `alert_type` of the Datonis API (DATONIS.md): 0 info to 3 critical.
+    /// `alert_type` of the Datonis API: 0 info to 3 critical.
     pub const fn alert_type(self) -> u8 {
         match self {
             Self::Info => 0,
@@ -217,7 +217,7 @@ impl fmt::Display for TermNote {
     }
 }
 
-/// An HA alert, for people at the other end of the cloud (DESIGN section 10).
+/// An HA alert, for people at the other end of the cloud.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Alert {
     /// Another node is master.

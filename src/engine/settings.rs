@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The defaults of DESIGN section 7, with no configuration.
+    /// The defaults, with no configuration.
     fn default() -> Self {
         Self {
             configured: false,

@@ -30,7 +30,7 @@ pub enum ShareOrder {
     },
     /// Write a claimant's slot, sync, then read all slots afresh.
     Announce(Slot),
-    /// A master's proof (DESIGN section 4): one operation, every result checked.
+    /// A master's proof: one operation, every result checked.
     Prove(Proof),
     /// Write sealed groups (the frame's body) into a segment and sync.
     Append(Append),

@@ -29,7 +29,7 @@ use support::producer::{Producer, Sent};
 use support::receiver::{Behaviour, Receiver};
 use support::site::{Plan, Site};
 
-/// What the issue of every test is under: readings a second.
+/// The load that every test is under: readings a second.
 const LOAD: u64 = 2_000;
 
 /// How many rounds to do: `long` only if asked for.

@@ -1,4 +1,4 @@
-//! Datonis by HTTPS, as its public clients speak it (DATONIS.md): paths, bodies, signature.
+//! Datonis by HTTPS, as its public clients speak it: paths, bodies, signature.
 
 use ring::hmac;
 

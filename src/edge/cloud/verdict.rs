@@ -1,4 +1,4 @@
-//! What an HTTP status means for the records that were sent: the table of DATONIS.md.
+//! What an HTTP status means for the records that were sent.
 
 use crate::engine::cloud::Verdict;
 use crate::limits::RETRY_AFTER_MS_MAX;

@@ -1,4 +1,4 @@
-//! The parts of `edge.json` as serde reads them, with the defaults of DESIGN section 7.
+//! The parts of `edge.json` as serde reads them, with their defaults.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A master's proof (DESIGN section 4): one operation, every result checked.
+//! A master's proof: one operation, every result checked.
 //!
 //! In this order: make the segments that the slot will name; write inside the lock; write
 //! the slot; then open both files afresh by their paths and see that they are still the
