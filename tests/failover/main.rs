@@ -10,6 +10,7 @@
 mod alerts;
 mod checkers;
 mod cloud;
+mod first_look;
 mod freeze;
 mod frugal;
 mod handover;
@@ -37,6 +38,12 @@ fn rounds(long: usize) -> usize {
     if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 3 }
 }
 
+/// One test at a time.
+fn take_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A site and its cloud. One exists at a time: each keeps two processors busy.
 struct Scene {
     site: Site,
@@ -46,8 +53,7 @@ struct Scene {
 
 impl Scene {
     fn new(plan: &Plan) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = take_turn();
         let receiver = Receiver::start();
         let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
         Self { site: Site::new(binary, &receiver, plan), receiver, _turn: turn }
