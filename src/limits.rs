@@ -124,6 +124,8 @@ pub const CLOUD_KEY_MAX: usize = 256;
 pub const URL_MAX: usize = 255;
 /// Bytes of a metric's name.
 pub const METRIC_MAX: usize = 64;
+/// Bytes of the console's token.
+pub const TOKEN_MAX: usize = 256;
 /// Bytes of a socket address.
 pub const LISTEN_MAX: usize = 64;
 
