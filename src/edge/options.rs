@@ -61,6 +61,13 @@ pub enum Command {
         /// To whom; `None`: to whoever is first.
         to: Option<NodeName>,
     },
+    /// List the site's nodes.
+    Nodes,
+    /// Delete a node's record.
+    Forget {
+        /// Whose.
+        node: NodeName,
+    },
 }
 
 /// What belongs to this host and process.
@@ -141,10 +148,12 @@ pub enum Verb {
     Status,
     /// `switchover`
     Switchover,
+    /// `nodes`
+    Nodes,
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Run, Self::Init, Self::Status, Self::Switchover];
+    const ALL: [Self; 5] = [Self::Run, Self::Init, Self::Status, Self::Switchover, Self::Nodes];
 
     /// As it is typed.
     pub const fn name(self) -> &'static str {
@@ -153,6 +162,15 @@ impl Verb {
             Self::Init => "init",
             Self::Status => "status",
             Self::Switchover => "switchover",
+            Self::Nodes => "nodes",
+        }
+    }
+
+    /// The words that may follow it; empty: none.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Run | Self::Init | Self::Status | Self::Switchover => "",
+            Self::Nodes => "[forget NODE]",
         }
     }
 
@@ -162,6 +180,7 @@ impl Verb {
             Self::Init => "make a data directory and print its site id",
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
+            Self::Nodes => "list the site's nodes, or forget one",
         }
     }
 
@@ -186,7 +205,7 @@ pub fn parse(
     environment: &[(OsString, OsString)],
 ) -> Result<Asked, Usage> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let mut given = Given { environment, options: Vec::new() };
+    let mut given = Given { environment, options: Vec::new(), words: Vec::new() };
     let mut verb = None;
     loop {
         let argument = parser.next().map_err(|error| Usage(error.to_string()))?;
@@ -209,9 +228,11 @@ pub fn parse(
             Some(lexopt::Arg::Short(letter)) => {
                 return Err(Usage(format!("-{letter} is not an option; see --help")));
             }
-            Some(lexopt::Arg::Value(word)) => {
-                verb = Some(next_verb(verb, &word)?);
-            }
+            Some(lexopt::Arg::Value(word)) => match verb {
+                None => verb = Some(first_word(&word)?),
+                Some(verb) if verb.words().is_empty() => return Err(unwanted(verb, &word)),
+                Some(_) => given.words.push(word),
+            },
         }
     }
     let Some(verb) = verb else {
@@ -232,12 +253,17 @@ fn no_value(known: &Known) -> Usage {
     Usage(format!("--{}: expected {}", known.long, known.value.unwrap_or_default()))
 }
 
-fn next_verb(before: Option<Verb>, word: &OsStr) -> Result<Verb, Usage> {
+fn first_word(word: &OsStr) -> Result<Verb, Usage> {
     let shown = word.to_string_lossy();
-    match before {
-        Some(verb) => Err(Usage(format!("{} takes no argument, not {shown:?}", verb.name()))),
-        None => Verb::parse(word)
-            .ok_or_else(|| Usage(format!("{shown:?} is not a command; expected {}", all_verbs()))),
+    Verb::parse(word)
+        .ok_or_else(|| Usage(format!("{shown:?} is not a command; expected {}", all_verbs())))
+}
+
+fn unwanted(verb: Verb, word: &OsStr) -> Usage {
+    let (name, shown) = (verb.name(), word.to_string_lossy());
+    match verb.words() {
+        "" => Usage(format!("{name} takes no argument, not {shown:?}")),
+        words => Usage(format!("{name}: expected {words}, not {shown:?}")),
     }
 }
 
@@ -249,6 +275,8 @@ fn all_verbs() -> String {
 struct Given<'a> {
     environment: &'a [(OsString, OsString)],
     options: Vec<(&'static Known, OsString)>,
+    /// What follows the command.
+    words: Vec<OsString>,
 }
 
 impl Given<'_> {
@@ -333,7 +361,21 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
             let to = to.map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;
             Command::Switchover { to }
         }
+        Verb::Nodes => nodes(given)?,
     })
+}
+
+fn nodes(given: &Given<'_>) -> Result<Command, Usage> {
+    match given.words.as_slice() {
+        [] => Ok(Command::Nodes),
+        [word, node] if word == "forget" => {
+            let node = Value { text: node, name: "nodes forget".to_owned(), typed: true };
+            Ok(Command::Forget { node: node.read(NAME_EXPECTED, NodeName::parse)? })
+        }
+        [word] if word == "forget" => Err(Usage("nodes forget: expected NODE".to_owned())),
+        [word, ..] if word != "forget" => Err(unwanted(Verb::Nodes, word)),
+        [.., word] => Err(unwanted(Verb::Nodes, word)),
+    }
 }
 
 fn options(verb: Verb, given: &Given<'_>) -> Result<Options, Usage> {

@@ -10,6 +10,7 @@
 mod alerts;
 mod checkers;
 mod cloud;
+mod commands;
 mod console;
 mod freeze;
 mod frugal;

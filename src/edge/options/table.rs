@@ -17,8 +17,9 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
-const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
-const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover];
+const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status, Verb::Nodes];
+const SITE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
+const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
 const RUN: &[Verb] = &[Verb::Run];
 
 pub(super) static OPTIONS: [Known; 14] = [
@@ -40,7 +41,7 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "site-id",
         value: Some("ID"),
         variable: Some("EDGE_SITE"),
-        verbs: SHARE,
+        verbs: SITE,
         help: "the site id that the data directory must have",
     },
     Known {
@@ -127,11 +128,11 @@ pub fn help(verb: Option<Verb>) -> String {
     let Some(verb) = verb else {
         return help_of_all();
     };
+    let (name, summary) = (verb.name(), verb.summary());
+    let gap = if verb.words().is_empty() { "" } else { " " };
+    let words = verb.words();
     let mut text = format!(
-        "edge-agent {}: {}\n\nusage: edge-agent {} [OPTION]...\n\n",
-        verb.name(),
-        verb.summary(),
-        verb.name()
+        "edge-agent {name}: {summary}\n\nusage: edge-agent {name}{gap}{words} [OPTION]...\n\n"
     );
     for known in OPTIONS.iter().filter(|known| known.verbs.contains(&verb)) {
         push_option(&mut text, known);
