@@ -223,6 +223,8 @@ pub const LISTEN_WAIT_MS: u32 = 5_000;
 pub const COMMAND_MS_MAX: u32 = 5_000;
 /// A one-shot command looks at the share for so long.
 pub const SURVEY_MS_MAX: u32 = 10_000;
+/// `journal verify` waits so long for each segment.
+pub const VERIFY_MS_MAX: u32 = 120_000;
 /// `switchover` waits so long for the next master.
 pub const SWITCHOVER_MS_MAX: u32 = 10_000;
 /// Bytes of a log line; no more than `PIPE_BUF`, so that lines do not mix.

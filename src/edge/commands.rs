@@ -3,6 +3,7 @@
 mod apart;
 mod client;
 mod init;
+mod journal;
 mod nodes;
 mod run;
 mod snapshot;
@@ -50,6 +51,7 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
         Command::Init { new_id } => init::init(options, *new_id),
         Command::Status { json } => status::status(options, *json),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
+        Command::JournalVerify => journal::verify(options),
         Command::Nodes => nodes::list(options),
         Command::Forget { node } => nodes::forget(options, node),
     }

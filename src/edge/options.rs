@@ -68,6 +68,8 @@ pub enum Command {
         /// Whose.
         node: NodeName,
     },
+    /// Read the whole journal and report.
+    JournalVerify,
 }
 
 /// What belongs to this host and process.
@@ -150,10 +152,13 @@ pub enum Verb {
     Switchover,
     /// `nodes`
     Nodes,
+    /// `journal`
+    Journal,
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [Self::Run, Self::Init, Self::Status, Self::Switchover, Self::Nodes];
+    const ALL: [Self; 6] =
+        [Self::Run, Self::Init, Self::Status, Self::Switchover, Self::Nodes, Self::Journal];
 
     /// As it is typed.
     pub const fn name(self) -> &'static str {
@@ -163,6 +168,7 @@ impl Verb {
             Self::Status => "status",
             Self::Switchover => "switchover",
             Self::Nodes => "nodes",
+            Self::Journal => "journal",
         }
     }
 
@@ -171,6 +177,7 @@ impl Verb {
         match self {
             Self::Run | Self::Init | Self::Status | Self::Switchover => "",
             Self::Nodes => "[forget NODE]",
+            Self::Journal => "verify",
         }
     }
 
@@ -181,6 +188,7 @@ impl Verb {
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
             Self::Nodes => "list the site's nodes, or forget one",
+            Self::Journal => "read the whole journal and report",
         }
     }
 
@@ -362,6 +370,11 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
             Command::Switchover { to }
         }
         Verb::Nodes => nodes(given)?,
+        Verb::Journal => match given.words.as_slice() {
+            [word] if word == "verify" => Command::JournalVerify,
+            [] => return Err(Usage(format!("journal: expected {}", verb.words()))),
+            [.., word] => return Err(unwanted(verb, word)),
+        },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The commands, at a site that runs.
 
+use std::fs;
 use std::process::Output;
 
 use crate::Scene;
@@ -44,4 +45,40 @@ fn nodes_are_listed_and_forgotten_once_they_are_gone() {
     assert!(!list.lines().any(|row| row.starts_with("b ")), "{list}");
     let (code, why) = run(&scene.site, "nodes", &["forget", "b"]);
     assert_eq!((code, why.as_str()), (0, "b was not known\n"));
+}
+
+fn verify(site: &Site) -> (i32, String) {
+    let output =
+        site.command("journal").arg("verify").arg("--datadirpath").arg(site.data()).output();
+    let output = output.expect("the agent can be run");
+    (output.status.code().unwrap_or(-1), text(&output))
+}
+
+#[test]
+fn a_journal_is_verified_and_its_damage_found() {
+    let mut scene =
+        Scene::new(&Plan { batch_age: 60_000, batch_records: 1_000_000, ..Plan::default() });
+    scene.start(&["a"]);
+    let producer = scene.produce(&["a"]);
+    scene.wait_load(&producer);
+    let (code, text) = verify(&scene.site);
+    assert_eq!(code, 0, "a running site is whole: {text}");
+    let sent = producer.stop();
+    scene.site.stop("a");
+    let (code, text) = verify(&scene.site);
+    assert!(code == 0 && text.contains("the journal is whole"), "{code} {text}");
+    assert!(!sent.acknowledged.is_empty());
+    let folder = scene.site.data().join("journal/readings");
+    let mut segments: Vec<_> = fs::read_dir(&folder)
+        .expect("the lane is there")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    segments.sort();
+    let last = segments.last().expect("a segment");
+    let mut bytes = fs::read(last).expect("it can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(last, bytes).expect("it can be written");
+    let (code, text) = verify(&scene.site);
+    assert!(code == 75 && text.contains("MISSING"), "{code} {text}");
 }

@@ -17,7 +17,7 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
-const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status, Verb::Nodes];
+const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal];
 const SITE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
 const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
 const RUN: &[Verb] = &[Verb::Run];

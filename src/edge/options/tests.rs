@@ -30,6 +30,7 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("switchover", Command::Switchover { to: None }),
         ("switchover --to=gw-2", to("gw-2")),
         ("switchover --to gw-2", to("gw-2")),
+        ("journal verify", Command::JournalVerify),
         ("nodes", Command::Nodes),
         ("nodes --run-dir /r forget gw-2", forget("gw-2")),
     ] {
@@ -50,9 +51,14 @@ fn help_and_version_go_before_anything_else() {
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
-        ("", "expected a command: run, init, status, switchover, nodes; see --help"),
-        ("walk", "\"walk\" is not a command; expected run, init, status, switchover, nodes"),
+        ("", "expected a command: run, init, status, switchover, nodes, journal; see --help"),
+        (
+            "walk",
+            "\"walk\" is not a command; expected run, init, status, switchover, nodes, journal",
+        ),
         ("run now", "run takes no argument, not \"now\""),
+        ("journal", "journal: expected verify"),
+        ("journal mend", "journal: expected verify, not \"mend\""),
         ("nodes gw-2", "nodes: expected [forget NODE], not \"gw-2\""),
         ("nodes forget", "nodes forget: expected NODE"),
         ("nodes forget GW", "nodes forget: expected 1 to 32 of a-z, 0-9 and -, not \"GW\""),

@@ -23,12 +23,14 @@ mod lock;
 pub mod mount;
 mod nodes;
 mod proof;
+mod reader;
 mod segments;
 mod terms;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,6 +43,7 @@ use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
 use segments::Writer;
 use terms::{LastWrite, Wrote};
+pub use verify::{Finding, SegmentReport, verify};
 
 use crate::edge::channel::Link;
 use crate::edge::keeper::{BatchHead, Hello, Place};
