@@ -51,6 +51,8 @@ pub enum Command {
         /// Give an existing one a new site id.
         new_id: bool,
     },
+    /// Look at configuration, share and cloud.
+    Check,
     /// Show the site at a glance.
     Status {
         /// As JSON.
@@ -146,6 +148,8 @@ pub enum Verb {
     Run,
     /// `init`
     Init,
+    /// `check`
+    Check,
     /// `status`
     Status,
     /// `switchover`
@@ -157,14 +161,22 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 6] =
-        [Self::Run, Self::Init, Self::Status, Self::Switchover, Self::Nodes, Self::Journal];
+    const ALL: [Self; 7] = [
+        Self::Run,
+        Self::Init,
+        Self::Check,
+        Self::Status,
+        Self::Switchover,
+        Self::Nodes,
+        Self::Journal,
+    ];
 
     /// As it is typed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Init => "init",
+            Self::Check => "check",
             Self::Status => "status",
             Self::Switchover => "switchover",
             Self::Nodes => "nodes",
@@ -175,7 +187,7 @@ impl Verb {
     /// The words that may follow it; empty: none.
     const fn words(self) -> &'static str {
         match self {
-            Self::Run | Self::Init | Self::Status | Self::Switchover => "",
+            Self::Run | Self::Init | Self::Check | Self::Status | Self::Switchover => "",
             Self::Nodes => "[forget NODE]",
             Self::Journal => "verify",
         }
@@ -185,6 +197,7 @@ impl Verb {
         match self {
             Self::Run => "be a node of the site",
             Self::Init => "make a data directory and print its site id",
+            Self::Check => "try configuration, share and cloud",
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
             Self::Nodes => "list the site's nodes, or forget one",
@@ -363,6 +376,7 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
     Ok(match verb {
         Verb::Run => Command::Run,
         Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
+        Verb::Check => Command::Check,
         Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
         Verb::Switchover => {
             let to = given.find(verb, "to");

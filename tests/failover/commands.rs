@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Output;
 
 use crate::Scene;
+use crate::support::http::free_port;
+use crate::support::receiver::Behaviour;
 use crate::support::site::{Plan, Site};
 
 fn text(output: &Output) -> String {
@@ -81,4 +83,44 @@ fn a_journal_is_verified_and_its_damage_found() {
     fs::write(last, bytes).expect("it can be written");
     let (code, text) = verify(&scene.site);
     assert!(code == 75 && text.contains("MISSING"), "{code} {text}");
+}
+
+#[test]
+fn a_site_is_checked_without_disturbing_it() {
+    let mut scene = Scene::new(&Plan::default());
+    scene.start(&["a"]);
+    let producer = scene.produce(&["a"]);
+    scene.wait_load(&producer);
+    let before = scene.site.wait_fenced(0);
+    let check = |site: &Site, more: &[&str]| {
+        let mut command = site.command("check");
+        command.arg("--datadirpath").arg(site.data()).args(["--node", "c"]).args(more);
+        let output = command.output().expect("the agent can be run");
+        (output.status.code().unwrap_or(-1), text(&output))
+    };
+    let (code, text) = check(&scene.site, &[]);
+    assert_eq!(code, 0, "{text}");
+    for part in ["pass  share: ", "pass  lock: ", "other known: a", "took a heartbeat of "] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(scene.site.masters(), [before]);
+    scene.finish(producer);
+
+    let (code, text) = check(&scene.site, &["--console", "0.0.0.0:8480"]);
+    assert!(code == 78 && text.contains("fail  console: "), "{code} {text}");
+    let path = scene.site.data().join("edge.json");
+    let config = fs::read_to_string(&path).expect("it can be read");
+    let unreachable = format!("https://127.0.0.1:{}", free_port());
+    fs::write(&path, config.replace(&scene.receiver.url(), &unreachable)).expect("written");
+    let (code, text) = check(&scene.site, &[]);
+    assert!(code == 75 && text.contains("connection refused"), "{code} {text}");
+    fs::write(&path, &config).expect("written");
+    scene.receiver.behave(Behaviour::Answer(401));
+    let (code, text) = check(&scene.site, &[]);
+    assert!(code == 78 && text.contains("fail  cloud: "), "{code} {text}");
+    fs::write(&path, "{}").expect("written");
+    let (code, text) = check(&scene.site, &[]);
+    assert!(code == 78 && text.contains("fail  config: edge.json:1:1: site"), "{code} {text}");
+    let (code, text) = check(&scene.site, &["--site-id", "00112233445566778899aabbccddeeff"]);
+    assert!(code == 78 && text.contains("fail  share: "), "{code} {text}");
 }

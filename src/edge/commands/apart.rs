@@ -5,11 +5,12 @@
 //! nothing for a while. It dies with this process, or as soon as the share lets it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use heapless::String;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::edge::channel::{Link, Port};
 use crate::edge::children;
@@ -79,22 +80,31 @@ impl Work {
 
     /// What it tells next, within so many ms; `None`: it is done.
     pub(super) fn next(&mut self, limit_ms: u32) -> Result<Option<Vec<u8>>, Failure> {
-        let begin = Instant::now();
-        let limit = Duration::from_millis(u64::from(limit_ms));
-        loop {
-            match self.link.receive::<Found>() {
-                Ok(None) => {}
-                Ok(Some(found)) if found.fault.is_empty() => {
-                    return Ok(Some(self.link.body().to_vec()));
-                }
-                Ok(Some(found)) => return Err(Failure::Fault(found.fault.as_str().to_owned())),
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-            let left = limit.checked_sub(begin.elapsed()).ok_or(Failure::Silent(limit_ms))?;
-            let left_ms = u64::try_from(left.as_millis()).unwrap_or(0) + 1;
-            poll(&mut [PollFd::new(self.link.as_fd(), true, false)], Some(left_ms))?;
+        match receive::<Found>(&mut self.link, limit_ms)? {
+            None => Ok(None),
+            Some(found) if found.fault.is_empty() => Ok(Some(self.link.body().to_vec())),
+            Some(found) => Err(Failure::Fault(found.fault.as_str().to_owned())),
         }
+    }
+}
+
+/// A child's next frame, within so many ms; `None`: it ended.
+pub(super) fn receive<T: DeserializeOwned>(
+    link: &mut Link,
+    limit_ms: u32,
+) -> Result<Option<T>, Failure> {
+    let begin = Instant::now();
+    let limit = Duration::from_millis(u64::from(limit_ms));
+    loop {
+        match link.receive::<T>() {
+            Ok(None) => {}
+            Ok(found) => return Ok(found),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let left = limit.checked_sub(begin.elapsed()).ok_or(Failure::Silent(limit_ms))?;
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(0) + 1;
+        poll(&mut [PollFd::new(link.as_fd(), true, false)], Some(left_ms))?;
     }
 }
 

@@ -31,6 +31,7 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("switchover --to=gw-2", to("gw-2")),
         ("switchover --to gw-2", to("gw-2")),
         ("journal verify", Command::JournalVerify),
+        ("check --config edge.json", Command::Check),
         ("nodes", Command::Nodes),
         ("nodes --run-dir /r forget gw-2", forget("gw-2")),
     ] {
@@ -51,10 +52,13 @@ fn help_and_version_go_before_anything_else() {
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
-        ("", "expected a command: run, init, status, switchover, nodes, journal; see --help"),
+        (
+            "",
+            "expected a command: run, init, check, status, switchover, nodes, journal; see --help",
+        ),
         (
             "walk",
-            "\"walk\" is not a command; expected run, init, status, switchover, nodes, journal",
+            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, journal",
         ),
         ("run now", "run takes no argument, not \"now\""),
         ("journal", "journal: expected verify"),
