@@ -124,6 +124,8 @@ pub const CLOUD_KEY_MAX: usize = 256;
 pub const URL_MAX: usize = 255;
 /// Bytes of a metric's name.
 pub const METRIC_MAX: usize = 64;
+/// Bytes of the console's token.
+pub const TOKEN_MAX: usize = 256;
 /// Bytes of a socket address.
 pub const LISTEN_MAX: usize = 64;
 
@@ -221,6 +223,14 @@ pub const LISTEN_WAIT_MS: u32 = 5_000;
 pub const COMMAND_MS_MAX: u32 = 5_000;
 /// A one-shot command looks at the share for so long.
 pub const SURVEY_MS_MAX: u32 = 10_000;
+/// `check` fails if less is free on the share, in bytes: a few segments.
+pub const PROBE_SPACE_MIN: u64 = 4 * SEGMENT_BYTES_MAX as u64;
+/// Pages that `check` writes and syncs.
+pub const PROBE_SYNCS: usize = 5;
+/// `check` warns of a share that takes longer for one of them.
+pub const PROBE_SYNC_MS_MAX: u32 = HEARTBEAT_MS_DEFAULT / 2;
+/// `journal verify` waits so long for each segment.
+pub const VERIFY_MS_MAX: u32 = 120_000;
 /// `switchover` waits so long for the next master.
 pub const SWITCHOVER_MS_MAX: u32 = 10_000;
 /// Bytes of a log line; no more than `PIPE_BUF`, so that lines do not mix.

@@ -20,7 +20,7 @@ use super::children;
 use super::cloud::CloudSetup;
 use super::collector::{CollectorAnswer, CollectorOrder};
 use super::config::{self, Config, Files, Origin};
-use super::console::Console;
+use super::console::{Console, Token};
 use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
 use super::sources::Sources;
@@ -67,6 +67,13 @@ fn run_once(options: &Options) -> i32 {
 /// Why a configuration was refused.
 type Refused = std::string::String;
 
+/// A configuration that can be taken, with what its files hold.
+struct Judged {
+    config: Config,
+    setup: CloudSetup,
+    token: Option<Token>,
+}
+
 struct Agent {
     engine: Engine,
     settings: Settings,
@@ -99,8 +106,13 @@ impl Agent {
             alone: options.alone,
         };
         let mut console = Console::open(&options.run_dir);
-        if let Some(tcp) = options.console {
-            console.listen(tcp);
+        console.advertise(&options.advertise);
+        match options.console {
+            Some(Listen::At(address)) if !address.ip().is_loopback() => {
+                log::info!("console: {address} is listened on once its token was read");
+            }
+            Some(tcp) => console.listen(tcp),
+            None => {}
         }
         Ok(Self {
             engine: Engine::new(host),
@@ -284,7 +296,7 @@ impl Agent {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
         let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
         match self.judge(&files) {
-            Ok(Some((config, setup))) => self.take_config(config, setup),
+            Ok(Some(judged)) => self.take_config(judged),
             Ok(None) if self.hands.config.is_none() => {
                 log::warn!("config: there is no edge.json: nothing is collected until there is");
             }
@@ -297,7 +309,7 @@ impl Agent {
     }
 
     /// The configuration that these files make; `None`: there is none.
-    fn judge(&self, files: &Files) -> Result<Option<(Config, CloudSetup)>, Refused> {
+    fn judge(&self, files: &Files) -> Result<Option<Judged>, Refused> {
         let Some(bytes) = &files.config else { return Ok(None) };
         let named = self.hands.place.config.as_ref().map(|path| path.to_string_lossy());
         let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
@@ -308,13 +320,17 @@ impl Agent {
         let site = self.hands.site.unwrap_or_default().to_string();
         let setup = CloudSetup::new(&config, files, &site, &self.hands.node)
             .map_err(|fault| fault.to_string())?;
-        Ok(Some((config, setup)))
+        let token = files.token.as_deref().map(|bytes| {
+            Token::read(bytes).ok_or_else(|| format!("console.token_file: {}", Token::EXPECTED))
+        });
+        Ok(Some(Judged { config, setup, token: token.transpose()? }))
     }
 
-    fn take_config(&mut self, config: Config, setup: CloudSetup) {
+    fn take_config(&mut self, Judged { config, setup, token }: Judged) {
         for warning in &config.warnings {
             log::warn!("config: {warning}");
         }
+        self.hands.console.guard(token);
         self.settings = config.settings();
         self.sources = Sources::new(&config, boottime_ms());
         self.hands.config = Some(config);

@@ -1,7 +1,11 @@
 //! The commands: each takes its options, prints what it has to say, and gives an exit code.
 
+mod apart;
+mod check;
 mod client;
 mod init;
+mod journal;
+mod nodes;
 mod run;
 mod snapshot;
 mod status;
@@ -48,6 +52,10 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
         Command::Init { new_id } => init::init(options, *new_id),
         Command::Status { json } => status::status(options, *json),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
+        Command::Check => check::check(options),
+        Command::JournalVerify => journal::verify(options),
+        Command::Nodes => nodes::list(options),
+        Command::Forget { node } => nodes::forget(options, node),
     }
 }
 

@@ -3,7 +3,8 @@
 //! The agent's loop goes: [`Console::watch`], `poll(2)` until [`Console::deadline_ms`] at the
 //! latest, [`Console::turn`], then [`Console::next`] and [`Console::answer`] until there is
 //! nothing more to answer. What needs no agent (a wrong path, a broken request) is answered
-//! here. Over TCP the console only shows; the Unix socket takes readings and switchovers.
+//! here. The Unix socket is for whoever may open it; over TCP the console only shows, and only to
+//! this host, unless there is a token.
 //!
 //! # Invariants
 //!
@@ -16,6 +17,7 @@
 //!   for a new one.
 //! - H4: readings are acknowledged only by [`Console::durable`].
 
+mod access;
 mod bodies;
 mod connection;
 mod listener;
@@ -28,13 +30,14 @@ use std::path::Path;
 
 use log::debug;
 
+pub use self::access::Token;
+use self::access::{Access, Origin, host_of_url};
 use self::bodies::Bodies;
 pub use self::connection::Ask;
 use self::connection::{Buffers, Connection, Ended};
 use self::listener::Door;
 pub use self::listener::SOCKET;
 pub use self::reply::Answer;
-use self::request::Origin;
 use super::options::Listen;
 use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_TCP_MAX, REPLY_BYTES_MAX, REQUEST_HEAD_MAX};
 use crate::sys::poll::PollFd;
@@ -51,6 +54,7 @@ pub struct Console {
     /// Of all places, one after another; pages never used are never there.
     buffers: Vec<u8>,
     bodies: Bodies,
+    access: Access,
     now_ms: u64,
     /// Where [`Console::next`] goes on looking.
     next: usize,
@@ -82,6 +86,7 @@ impl Console {
             places,
             buffers: vec![0; CONNECTIONS_MAX * BUFFERS_BYTES],
             bodies: Bodies::new(),
+            access: Access::default(),
             now_ms: 0,
             next: 0,
         }
@@ -97,6 +102,24 @@ impl Console {
             self.doors[1].close();
             self.doors[1] = wanted;
         }
+        self.judge_door();
+    }
+
+    /// Takes this token for whoever comes by TCP, in place of any other. Only with one is an
+    /// address listened on that other hosts can reach.
+    pub fn guard(&mut self, token: Option<Token>) {
+        self.access.token = token;
+        self.judge_door();
+    }
+
+    /// The URL at which other hosts reach us; they may name its host.
+    pub fn advertise(&mut self, url: &str) {
+        host_of_url(url).clone_into(&mut self.access.advertised);
+    }
+
+    fn judge_door(&mut self) {
+        let is_barred = self.doors[1].is_for_others() && self.access.token.is_none();
+        self.doors[1].bar(is_barred);
     }
 
     /// The TCP address listened on, with the port that was given for port 0.
@@ -266,7 +289,8 @@ impl Console {
         };
         let own = &mut self.buffers[place * BUFFERS_BYTES..(place + 1) * BUFFERS_BYTES];
         let (head, reply) = own.split_at_mut(REQUEST_HEAD_MAX);
-        if let Err(Ended(why)) = act(connection, &mut Buffers { head, reply }, &mut self.bodies) {
+        let mut buffers = Buffers { head, reply, access: &self.access };
+        if let Err(Ended(why)) = act(connection, &mut buffers, &mut self.bodies) {
             debug!("console: a connection was dropped: {why}");
             self.drop_connection(place);
         }

@@ -51,6 +51,8 @@ pub enum Command {
         /// Give an existing one a new site id.
         new_id: bool,
     },
+    /// Look at configuration, share and cloud.
+    Check,
     /// Show the site at a glance.
     Status {
         /// As JSON.
@@ -61,6 +63,15 @@ pub enum Command {
         /// To whom; `None`: to whoever is first.
         to: Option<NodeName>,
     },
+    /// List the site's nodes.
+    Nodes,
+    /// Delete a node's record.
+    Forget {
+        /// Whose.
+        node: NodeName,
+    },
+    /// Read the whole journal and report.
+    JournalVerify,
 }
 
 /// What belongs to this host and process.
@@ -137,22 +148,48 @@ pub enum Verb {
     Run,
     /// `init`
     Init,
+    /// `check`
+    Check,
     /// `status`
     Status,
     /// `switchover`
     Switchover,
+    /// `nodes`
+    Nodes,
+    /// `journal`
+    Journal,
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Run, Self::Init, Self::Status, Self::Switchover];
+    const ALL: [Self; 7] = [
+        Self::Run,
+        Self::Init,
+        Self::Check,
+        Self::Status,
+        Self::Switchover,
+        Self::Nodes,
+        Self::Journal,
+    ];
 
     /// As it is typed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Init => "init",
+            Self::Check => "check",
             Self::Status => "status",
             Self::Switchover => "switchover",
+            Self::Nodes => "nodes",
+            Self::Journal => "journal",
+        }
+    }
+
+    /// The words that may follow it; empty: none.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Run | Self::Init | Self::Check | Self::Status | Self::Switchover => "",
+            Self::Nodes => "[forget NODE]",
+            Self::Journal => "verify",
         }
     }
 
@@ -160,8 +197,11 @@ impl Verb {
         match self {
             Self::Run => "be a node of the site",
             Self::Init => "make a data directory and print its site id",
+            Self::Check => "try configuration, share and cloud",
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
+            Self::Nodes => "list the site's nodes, or forget one",
+            Self::Journal => "read the whole journal and report",
         }
     }
 
@@ -186,7 +226,7 @@ pub fn parse(
     environment: &[(OsString, OsString)],
 ) -> Result<Asked, Usage> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let mut given = Given { environment, options: Vec::new() };
+    let mut given = Given { environment, options: Vec::new(), words: Vec::new() };
     let mut verb = None;
     loop {
         let argument = parser.next().map_err(|error| Usage(error.to_string()))?;
@@ -209,9 +249,11 @@ pub fn parse(
             Some(lexopt::Arg::Short(letter)) => {
                 return Err(Usage(format!("-{letter} is not an option; see --help")));
             }
-            Some(lexopt::Arg::Value(word)) => {
-                verb = Some(next_verb(verb, &word)?);
-            }
+            Some(lexopt::Arg::Value(word)) => match verb {
+                None => verb = Some(first_word(&word)?),
+                Some(verb) if verb.words().is_empty() => return Err(unwanted(verb, &word)),
+                Some(_) => given.words.push(word),
+            },
         }
     }
     let Some(verb) = verb else {
@@ -232,12 +274,17 @@ fn no_value(known: &Known) -> Usage {
     Usage(format!("--{}: expected {}", known.long, known.value.unwrap_or_default()))
 }
 
-fn next_verb(before: Option<Verb>, word: &OsStr) -> Result<Verb, Usage> {
+fn first_word(word: &OsStr) -> Result<Verb, Usage> {
     let shown = word.to_string_lossy();
-    match before {
-        Some(verb) => Err(Usage(format!("{} takes no argument, not {shown:?}", verb.name()))),
-        None => Verb::parse(word)
-            .ok_or_else(|| Usage(format!("{shown:?} is not a command; expected {}", all_verbs()))),
+    Verb::parse(word)
+        .ok_or_else(|| Usage(format!("{shown:?} is not a command; expected {}", all_verbs())))
+}
+
+fn unwanted(verb: Verb, word: &OsStr) -> Usage {
+    let (name, shown) = (verb.name(), word.to_string_lossy());
+    match verb.words() {
+        "" => Usage(format!("{name} takes no argument, not {shown:?}")),
+        words => Usage(format!("{name}: expected {words}, not {shown:?}")),
     }
 }
 
@@ -249,6 +296,8 @@ fn all_verbs() -> String {
 struct Given<'a> {
     environment: &'a [(OsString, OsString)],
     options: Vec<(&'static Known, OsString)>,
+    /// What follows the command.
+    words: Vec<OsString>,
 }
 
 impl Given<'_> {
@@ -327,13 +376,33 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
     Ok(match verb {
         Verb::Run => Command::Run,
         Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
+        Verb::Check => Command::Check,
         Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
         Verb::Switchover => {
             let to = given.find(verb, "to");
             let to = to.map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;
             Command::Switchover { to }
         }
+        Verb::Nodes => nodes(given)?,
+        Verb::Journal => match given.words.as_slice() {
+            [word] if word == "verify" => Command::JournalVerify,
+            [] => return Err(Usage(format!("journal: expected {}", verb.words()))),
+            [.., word] => return Err(unwanted(verb, word)),
+        },
     })
+}
+
+fn nodes(given: &Given<'_>) -> Result<Command, Usage> {
+    match given.words.as_slice() {
+        [] => Ok(Command::Nodes),
+        [word, node] if word == "forget" => {
+            let node = Value { text: node, name: "nodes forget".to_owned(), typed: true };
+            Ok(Command::Forget { node: node.read(NAME_EXPECTED, NodeName::parse)? })
+        }
+        [word] if word == "forget" => Err(Usage("nodes forget: expected NODE".to_owned())),
+        [word, ..] if word != "forget" => Err(unwanted(Verb::Nodes, word)),
+        [.., word] => Err(unwanted(Verb::Nodes, word)),
+    }
 }
 
 fn options(verb: Verb, given: &Given<'_>) -> Result<Options, Usage> {

@@ -22,6 +22,7 @@ pub mod process;
 pub mod random;
 pub mod signals;
 pub mod socket;
+pub mod space;
 pub mod stdio;
 
 use std::io;
@@ -54,6 +55,8 @@ pub(crate) unsafe trait Plain: Sized {
     }
 }
 
+// SAFETY: integers and padding.
+unsafe impl Plain for libc::statvfs {}
 // SAFETY: integers and padding.
 unsafe impl Plain for libc::timespec {}
 // SAFETY: two of the above.

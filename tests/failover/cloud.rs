@@ -1,12 +1,11 @@
 //! An endpoint that accepts connections and never answers: deadlines are kept, the console
 //! answers throughout, nothing is lost.
 
-use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::figures::ms;
-use crate::support::http::{ask_tcp, ask_unix};
+use crate::support::http::{ask_tcp, ask_unix, free_port};
 use crate::support::receiver::Behaviour;
 use crate::support::site::Plan;
 use crate::{Scene, rounds};
@@ -48,11 +47,6 @@ fn a_black_hole_costs_neither_readings_nor_the_console() {
     scene.finish(producer);
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("a bound socket has an address").port()
-}
-
 /// Asks both consoles again and again; the times that answers took.
 fn watch_console(scene: &Scene, port: u16, time: Duration) -> Vec<Duration> {
     let socket = scene.site.socket("a");
@@ -66,7 +60,7 @@ fn watch_console(scene: &Scene, port: u16, time: Duration) -> Vec<Duration> {
         let reply = reply.unwrap_or_else(|error| panic!("unix: {error}\n{}", scene.site.report()));
         assert_eq!(reply.status, 200);
         let start = Instant::now();
-        let reply = ask_tcp(port, "GET", "/healthz", limit);
+        let reply = ask_tcp(port, "GET", "/healthz", "", b"", limit);
         times.push(start.elapsed());
         let reply = reply.unwrap_or_else(|error| panic!("tcp: {error}\n{}", scene.site.report()));
         assert_eq!(reply.status, 200);

@@ -2,10 +2,12 @@
 //! its start, whatever its console is asked. (That no process ever has a second thread is
 //! watched throughout every test.)
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use crate::Scene;
+use crate::support::http::{ask_tcp, free_port};
 use crate::support::processes::processor_us;
 use crate::support::site::Plan;
 
@@ -16,18 +18,22 @@ fn idle_nodes_sleep_and_a_standbys_agent_allocates_nothing() {
         return;
     }
     let mut scene = Scene::new(&Plan::default());
-    scene.start(&["a", "b"]);
+    scene.start(&["a"]);
+    fs::write(scene.site.data().join("console.token"), "s3cret").expect("it can be written");
+    let port = free_port();
+    scene.site.start_with("b", &["--console", &format!("127.0.0.1:{port}")]);
+    scene.site.wait_standby("b");
     // a node's record, a survey of all slots and the registration of things have come by
     thread::sleep(Duration::from_secs(13));
     check_idleness(&scene);
     let producer = scene.produce(&["a"]);
-    ask_everything(&scene);
+    ask_everything(&scene, port);
     let before = allocations(&scene);
     for _ in 0..60 {
-        ask_everything(&scene);
+        ask_everything(&scene, port);
     }
     thread::sleep(Duration::from_secs(12));
-    ask_everything(&scene);
+    ask_everything(&scene, port);
     assert_eq!(allocations(&scene), before, "{}", scene.site.report());
     scene.finish(producer);
 }
@@ -43,7 +49,7 @@ fn check_idleness(scene: &Scene) {
     assert!(spent < time / 4, "two idle nodes took {spent:?}\n{}", scene.site.report());
 }
 
-fn ask_everything(scene: &Scene) {
+fn ask_everything(scene: &Scene, port: u16) {
     for (method, target, expected) in [
         ("GET", "/status.json", 200),
         ("GET", "/healthz", 200),
@@ -54,6 +60,15 @@ fn ask_everything(scene: &Scene) {
     ] {
         let reply = scene.site.ask("b", method, target).expect("the standby answers");
         assert_eq!(reply.status, expected, "{method} {target}: {}", reply.text());
+    }
+    for (target, headers, expected) in [
+        ("/status.json", "", 401),
+        ("/status.json", "Authorization: Bearer s3cret\r\n", 200),
+        ("/status.json", "Authorization: Basic OnMzY3JldA==\r\n", 200),
+        ("/healthz", "", 200),
+    ] {
+        let reply = ask_tcp(port, "GET", target, headers, b"", Duration::from_secs(2));
+        assert_eq!(reply.expect("the standby answers").status, expected, "{target} {headers}");
     }
 }
 

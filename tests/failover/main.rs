@@ -11,6 +11,8 @@ mod alerts;
 mod checkers;
 mod cloud;
 mod first_look;
+mod commands;
+mod console;
 mod freeze;
 mod frugal;
 mod handover;

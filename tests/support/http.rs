@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client: one request a connection, everything under one deadline.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -40,23 +40,36 @@ pub fn ask_unix(
     let end = Instant::now() + limit;
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(limit))?;
-    stream.write_all(&request(method, target, body))?;
+    stream.write_all(&request(method, target, "", body))?;
     read_reply(&mut stream, end, UnixStream::set_read_timeout)
 }
 
-/// Asks the agent behind a TCP port of this host.
-pub fn ask_tcp(port: u16, method: &str, target: &str, limit: Duration) -> Result<Reply> {
+/// Asks the agent behind a TCP port of this host; `headers` are whole lines.
+pub fn ask_tcp(
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &[u8],
+    limit: Duration,
+) -> Result<Reply> {
     let end = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), limit)?;
     stream.set_write_timeout(Some(limit))?;
-    stream.write_all(&request(method, target, b""))?;
+    stream.write_all(&request(method, target, headers, body))?;
     read_reply(&mut stream, end, TcpStream::set_read_timeout)
 }
 
-fn request(method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+/// A port of this host that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("http: no port is free");
+    listener.local_addr().expect("http: a listener has an address").port()
+}
+
+fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+         Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
     )
     .into_bytes();

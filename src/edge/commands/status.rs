@@ -210,7 +210,8 @@ fn span(ms: u64) -> String {
     }
 }
 
-fn ago(ms: u64) -> String {
+/// How long ago that was, for people.
+pub(super) fn ago(ms: u64) -> String {
     if ms < 1_000 { "just now".to_owned() } else { format!("{} ago", span(ms)) }
 }
 

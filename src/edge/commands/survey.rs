@@ -1,95 +1,30 @@
 //! The snapshot made from the share, while no agent runs on this host.
-//!
-//! A share that hangs would hang this process beyond any signal, so a child looks at it, and is
-//! given up after a while.
 
 use std::fmt;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use heapless::{String, Vec};
-use serde::{Deserialize, Serialize};
 
-use crate::edge::channel::{Link, Port};
-use crate::edge::children;
+use super::apart::{Failure, apart};
 use crate::edge::share::{Looked, look};
 use crate::engine::ident::{NodeName, Role};
 use crate::engine::slot::{Slot, SlotState};
 use crate::engine::status::{
     CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
 };
-use crate::limits::{REPLY_BYTES_MAX, SURVEY_MS_MAX};
-use crate::sys::poll::{PollFd, poll};
+use crate::limits::REPLY_BYTES_MAX;
 
-/// What the child found; with a snapshot as the frame's body.
-#[derive(Serialize, Deserialize)]
-struct Found {
-    /// Why there is no snapshot; empty: there is one.
-    fault: String<240>,
-}
-
-/// Why the share says nothing.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It did not answer in time.
-    Silent,
-    /// What is wrong with it.
-    Fault(std::string::String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Silent => write!(out, "no answer within {} s", SURVEY_MS_MAX / 1_000),
-            Self::Fault(text) => out.write_str(text),
-        }
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Fault(error.to_string())
-    }
-}
-
-/// Looks at a data directory, [`SURVEY_MS_MAX`] at most; gives the snapshot as JSON.
+/// Looks at a data directory, [`SURVEY_MS_MAX`](crate::limits::SURVEY_MS_MAX) at most; gives the
+/// snapshot as JSON.
 pub(super) fn survey(data_dir: &Path, own: &NodeName) -> Result<std::vec::Vec<u8>, Failure> {
-    let mut child = children::spawn("edge-survey", &[], |port| answer(port, data_dir, own))?;
-    wait(&mut child.link)
-}
-
-fn wait(link: &mut Link) -> Result<std::vec::Vec<u8>, Failure> {
-    let begin = Instant::now();
-    let limit = Duration::from_millis(u64::from(SURVEY_MS_MAX));
-    loop {
-        if let Some(found) = link.receive::<Found>()? {
-            if found.fault.is_empty() {
-                return Ok(link.body().to_vec());
-            }
-            return Err(Failure::Fault(found.fault.as_str().to_owned()));
-        }
-        let left = limit.checked_sub(begin.elapsed()).ok_or(Failure::Silent)?;
-        let left_ms = u64::try_from(left.as_millis()).unwrap_or(0) + 1;
-        poll(&mut [PollFd::new(link.as_fd(), true, false)], Some(left_ms))?;
-    }
-}
-
-/// In the child.
-fn answer(mut port: Port, data_dir: &Path, own: &NodeName) {
-    let mut fault = String::new();
-    let mut body = vec![0; REPLY_BYTES_MAX];
-    let mut length = 0;
-    match look(data_dir) {
-        Ok(looked) => {
-            length = serde_json_core::to_slice(&snapshot(&looked, own), &mut body).unwrap_or(0);
-        }
-        Err(error) => {
-            fault = error.text.as_str().try_into().unwrap_or_default();
-        }
-    }
-    // if the command is gone, nobody wants to know
-    let _ = port.send(&Found { fault }, &body[..length]);
+    apart("edge-survey", || {
+        let looked = look(data_dir).map_err(|error| error.to_string())?;
+        let mut text = vec![0; REPLY_BYTES_MAX];
+        let length = serde_json_core::to_slice(&snapshot(&looked, own), &mut text)
+            .map_err(|_| "the snapshot is too long".to_owned())?;
+        text.truncate(length);
+        Ok(text)
+    })
 }
 
 fn snapshot(looked: &Looked, own: &NodeName) -> Status {

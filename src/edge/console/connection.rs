@@ -15,9 +15,10 @@
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+use super::access::{Access, Origin};
 use super::bodies::Bodies;
 use super::reply::{self, Answer, Frame};
-use super::request::{Head, Origin, Parsed, Refusal, Route, parse, read_switchover};
+use super::request::{Head, Parsed, Refusal, Route, parse, read_switchover};
 use super::stream::Stream;
 use crate::engine::ident::NodeName;
 use crate::limits::{
@@ -48,10 +49,11 @@ pub enum Ask {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ended(pub(super) &'static str);
 
-/// Buffers of one connection, allocated once.
+/// Buffers of one connection, allocated once, and what its requests are judged by.
 pub(super) struct Buffers<'a> {
     pub(super) head: &'a mut [u8],
     pub(super) reply: &'a mut [u8],
+    pub(super) access: &'a Access,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -229,7 +231,7 @@ impl Connection {
         if self.filled == 0 {
             return Ok(());
         }
-        match parse(&buffers.head[..self.filled], self.origin) {
+        match parse(&buffers.head[..self.filled], self.origin, buffers.access) {
             Parsed::Partial => Ok(()),
             Parsed::Bad(refusal) => {
                 self.head.is_bare = false;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use log::{error, info};
 
-use super::request::Origin;
+use super::access::Origin;
 use super::stream::Stream;
 use crate::limits::LISTEN_WAIT_MS;
 use crate::sys::connect::connect_unix;
@@ -35,6 +35,8 @@ pub(super) struct Door {
     /// Accepting pauses until then: descriptors have run out.
     pause_ms: Option<u64>,
     failure: Option<Failure>,
+    /// D2
+    is_barred: bool,
     /// Where [`super::Console::watch`] put it.
     pub(super) watched: Option<usize>,
 }
@@ -65,16 +67,8 @@ impl Door {
         Self::new(Place::Nowhere)
     }
 
-    /// A TCP address; none that other hosts can reach (D2).
     pub(super) fn tcp(address: SocketAddr) -> Self {
-        if address.ip().is_loopback() {
-            return Self::new(Place::Tcp(address));
-        }
-        error!(
-            "console: cannot listen on {address}: other hosts could reach it, and there is no token; \
-             use a loopback address such as 127.0.0.1:8480"
-        );
-        Self::nowhere()
+        Self::new(Place::Tcp(address))
     }
 
     pub(super) fn unix(run_dir: &Path) -> Self {
@@ -82,13 +76,47 @@ impl Door {
     }
 
     fn new(place: Place) -> Self {
-        Self { place, listener: None, retry_ms: None, pause_ms: None, failure: None, watched: None }
+        Self {
+            place,
+            listener: None,
+            retry_ms: None,
+            pause_ms: None,
+            failure: None,
+            is_barred: false,
+            watched: None,
+        }
+    }
+
+    /// Whether other hosts can reach it, so that it needs a token (D2).
+    pub(super) fn is_for_others(&self) -> bool {
+        match &self.place {
+            Place::Nowhere | Place::Unix(_) => false,
+            Place::Tcp(address) => !Origin::Tcp(*address).is_local(),
+        }
+    }
+
+    /// Bars it, whether it is open or not, or lets it be opened.
+    pub(super) fn bar(&mut self, is_barred: bool) {
+        if is_barred && !self.is_barred {
+            self.listener = None;
+            self.retry_ms = None;
+            error!(
+                "console: cannot listen on {}: other hosts could reach it, and there is no token; \
+                 write one to the file that console.token_file names, or use a loopback address \
+                 such as 127.0.0.1:8480",
+                self.place.shown()
+            );
+        }
+        self.is_barred = is_barred;
     }
 
     /// Opens it if it is not open, or accepts again, if the time has come.
     pub(super) fn tick(&mut self, now_ms: u64) {
         self.pause_ms = self.pause_ms.filter(|pause_ms| now_ms < *pause_ms);
-        if self.listener.is_some() || self.retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
+        if self.is_barred || self.listener.is_some() {
+            return;
+        }
+        if self.retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
             return;
         }
         let opened = match &self.place {
@@ -146,9 +174,11 @@ impl Door {
     /// The next connection, non-blocking.
     pub(super) fn accept(&mut self, now_ms: u64) -> Option<(Stream, Origin)> {
         let accepted = match self.listener.as_ref()? {
-            Listener::Tcp(tcp, address) => tcp.accept().and_then(|(stream, _)| {
+            Listener::Tcp(tcp, _) => tcp.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Tcp(stream), Origin::Tcp(*address)))
+                // what a listener on all addresses was reached by
+                let address = stream.local_addr()?;
+                Ok((Stream::Tcp(stream), Origin::Tcp(address)))
             }),
             Listener::Unix(unix, _) => unix.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;

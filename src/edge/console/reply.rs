@@ -184,6 +184,13 @@ fn write_head(
     if !allow.is_empty() {
         write!(head, "Allow: {allow}\r\n")?;
     }
+    // RFC 9110 11.6.1; Basic first: browsers ask for it
+    if status == 401 {
+        head.write_str(concat!(
+            "WWW-Authenticate: Basic realm=\"edge-agent\", ",
+            "Bearer realm=\"edge-agent\"\r\n"
+        ))?;
+    }
     if frame.closes {
         head.write_str("Connection: close\r\n")?;
     }
@@ -196,6 +203,7 @@ const fn phrase(status: u16) -> &'static str {
         202 => "Accepted",
         204 => "No Content",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -347,5 +355,9 @@ mod tests {
         let text = std::str::from_utf8(&buffer[range]).expect("answers are text");
         assert!(text.contains("\r\nAllow: POST\r\n"), "{text}");
         assert!(text.ends_with("\r\n\r\n{\"expected\":\"POST\"}"), "{text}");
+        let closing = Frame { closes: true, ..PLAIN };
+        let range = refuse(&mut buffer, closing, Refusal::new(401, "the token"));
+        let text = std::str::from_utf8(&buffer[range]).expect("answers are text");
+        assert!(text.contains("\r\nWWW-Authenticate: Basic realm=\"edge-agent\", "), "{text}");
     }
 }

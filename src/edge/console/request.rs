@@ -2,29 +2,20 @@
 //!
 //! # Invariants
 //!
-//! - Q1: over TCP without a token nothing is changed: there are only GET and HEAD.
-//! - Q2: over TCP the Host is an address or `localhost`, never a name that somebody could
-//!   have pointed at us (DNS rebinding).
+//! - Q1: over TCP without a token there are only GET and HEAD, from this host; with one, whoever
+//!   shows it may ask everything. `/healthz` and `/master` need none, for load balancers.
+//! - Q2: over TCP the Host is ours ([`Access::is_ours`]), and no page of another origin has a
+//!   browser that knows the token change anything (RFC 6454 7).
 //! - Q3: a request whose length is in doubt is the last of its connection (RFC 9112 6.3).
-
-use std::net::{IpAddr, SocketAddr};
 
 use httparse::{EMPTY_HEADER, Header};
 
+use super::access::{Access, Origin};
 use crate::engine::ident::NodeName;
 use crate::limits::{REQUEST_BODY_MAX, REQUEST_HEAD_MAX};
 
 /// Header lines of a request.
 const HEADERS_MAX: usize = 32;
-
-/// Where a connection came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
-    /// The Unix socket: whoever may open it is trusted.
-    Unix,
-    /// TCP, to this address of ours.
-    Tcp(SocketAddr),
-}
 
 /// What we answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +46,14 @@ impl Route {
         match self {
             Self::Readings | Self::Switchover => true,
             Self::Status | Self::Health | Self::Master | Self::Allocations => false,
+        }
+    }
+
+    /// Whether it is told to everybody who can connect.
+    const fn is_open(self) -> bool {
+        match self {
+            Self::Health | Self::Master => true,
+            Self::Status | Self::Readings | Self::Switchover | Self::Allocations => false,
         }
     }
 
@@ -113,7 +112,7 @@ pub(super) enum Parsed {
 }
 
 /// Reads the head that `bytes` begin with.
-pub(super) fn parse(bytes: &[u8], origin: Origin) -> Parsed {
+pub(super) fn parse(bytes: &[u8], origin: Origin, access: &Access) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
@@ -133,21 +132,22 @@ pub(super) fn parse(bytes: &[u8], origin: Origin) -> Parsed {
     let method = request.method.unwrap_or_default();
     let target = request.path.unwrap_or_default();
     let is_old = request.version == Some(0);
-    match Fields::read(request.headers, is_old, origin) {
+    match Fields::read(request.headers, is_old, origin, access) {
         Err(refusal) => Parsed::Bad(refusal),
-        Ok(fields) => Parsed::Whole(head(method, target, length, &fields, is_old, origin)),
+        Ok(fields) => {
+            let what = find(method, target, &fields, origin, access);
+            Parsed::Whole(head(method, length, &fields, is_old, what))
+        }
     }
 }
 
 fn head(
     method: &str,
-    target: &str,
     bytes: usize,
     fields: &Fields,
     is_old: bool,
-    origin: Origin,
+    what: Result<Route, Refusal>,
 ) -> Head {
-    let what = find(method, target, fields, origin);
     let length = fields.length.unwrap_or(0);
     let takes_body = matches!(what, Ok(route) if route.is_posted());
     Head {
@@ -160,24 +160,53 @@ fn head(
     }
 }
 
-fn find(method: &str, target: &str, fields: &Fields, origin: Origin) -> Result<Route, Refusal> {
+fn find(
+    method: &str,
+    target: &str,
+    fields: &Fields,
+    origin: Origin,
+    access: &Access,
+) -> Result<Route, Refusal> {
     if !fields.is_host_ours {
-        return Err(Refusal::new(421, "a Host of localhost or the address of this console"));
+        return Err(Refusal::new(
+            421,
+            "a Host of localhost, or the address or advertised host of this console",
+        ));
     }
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     let Some(route) = Route::find(path) else {
         return Err(Refusal::new(404, "/status.json, /healthz, /master, /readings, /switchover"));
     };
-    let over_tcp = matches!(origin, Origin::Tcp(_));
     match (route.is_posted(), method) {
-        (false, "GET" | "HEAD") if route != Route::Allocations || !over_tcp => Ok(route),
-        (false, "GET" | "HEAD") => Err(Refusal::new(403, "the Unix socket")),
-        (true, "POST") if over_tcp => {
-            Err(Refusal::new(403, "the Unix socket: without a token nothing is changed over TCP"))
+        (false, "GET" | "HEAD") => permit(route, fields, origin, access).map(|()| route),
+        (true, "POST") => {
+            permit(route, fields, origin, access)?;
+            check_body(route, fields)
         }
-        (true, "POST") => check_body(route, fields),
         (false, _) => Err(Refusal { allow: "GET, HEAD", ..Refusal::new(405, "GET or HEAD") }),
         (true, _) => Err(Refusal { allow: "POST", ..Refusal::new(405, "POST") }),
+    }
+}
+
+/// Q1, Q2
+fn permit(route: Route, fields: &Fields, origin: Origin, access: &Access) -> Result<(), Refusal> {
+    if origin == Origin::Unix || route.is_open() {
+        return Ok(());
+    }
+    if route == Route::Allocations {
+        return Err(Refusal::new(403, "the Unix socket"));
+    }
+    if route.is_posted() && fields.is_of_another_page {
+        return Err(Refusal::new(403, "no Origin but this console's"));
+    }
+    match &access.token {
+        Some(_) if fields.shows_token => Ok(()),
+        Some(_) => Err(Refusal::new(401, "the console's token, by Bearer or Basic")),
+        None if route.is_posted() => {
+            Err(Refusal::new(403, "the Unix socket: without a token nothing is changed over TCP"))
+        }
+        None if origin.is_local() => Ok(()),
+        None => Err(Refusal::new(403, "the Unix socket: there is no token any more")),
     }
 }
 
@@ -197,14 +226,31 @@ const _: () = assert!(REQUEST_BODY_MAX == 262_144 && REQUEST_HEAD_MAX == 4_096);
 struct Fields {
     length: Option<usize>,
     is_host_ours: bool,
+    shows_token: bool,
+    /// Its Origin is not the host that it was sent to.
+    is_of_another_page: bool,
     closes: bool,
     expects: bool,
 }
 
 impl Fields {
-    fn read(headers: &[Header<'_>], is_old: bool, origin: Origin) -> Result<Self, Refusal> {
-        let mut fields = Self { length: None, is_host_ours: true, closes: false, expects: false };
+    fn read(
+        headers: &[Header<'_>],
+        is_old: bool,
+        origin: Origin,
+        access: &Access,
+    ) -> Result<Self, Refusal> {
+        let mut fields = Self {
+            length: None,
+            is_host_ours: true,
+            shows_token: false,
+            is_of_another_page: false,
+            closes: false,
+            expects: false,
+        };
         let mut hosts = 0;
+        let mut host: &[u8] = b"";
+        let mut page = None;
         for header in headers {
             let is = |name| header.name.eq_ignore_ascii_case(name);
             if is("content-length") {
@@ -217,7 +263,13 @@ impl Fields {
                 return Err(Refusal::new(411, "a Content-Length, not a Transfer-Encoding"));
             } else if is("host") {
                 hosts += 1;
-                fields.is_host_ours = is_ours(header.value, origin);
+                host = header.value;
+                fields.is_host_ours = access.is_ours(host, origin);
+            } else if is("authorization") {
+                let token = access.token.as_ref();
+                fields.shows_token |= token.is_some_and(|token| token.is_shown_by(header.value));
+            } else if is("origin") {
+                page = Some(header.value);
             } else if is("connection") {
                 fields.closes |= has_word(header.value, b"close");
             } else if is("expect") {
@@ -231,8 +283,15 @@ impl Fields {
         if hosts > 1 || (hosts == 0 && !is_old) {
             return Err(Refusal::new(400, "one Host"));
         }
+        fields.is_of_another_page = page.is_some_and(|page| !is_of_host(page, host));
         Ok(fields)
     }
+}
+
+/// Whether an Origin (RFC 6454 7) names the host that a request was sent to.
+fn is_of_host(page: &[u8], host: &[u8]) -> bool {
+    let http = page.strip_prefix(b"http://").or_else(|| page.strip_prefix(b"https://"));
+    http.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 /// Digits alone: no sign, no list (RFC 9110 8.6).
@@ -246,29 +305,6 @@ fn read_length(value: &[u8]) -> Option<usize> {
 
 fn has_word(list: &[u8], word: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
-}
-
-/// Q2; the port is not looked at: it may have been forwarded.
-fn is_ours(host: &[u8], origin: Origin) -> bool {
-    let Origin::Tcp(bound) = origin else {
-        return true;
-    };
-    let Ok(host) = std::str::from_utf8(host) else {
-        return false;
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    if name.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let address = match bare {
-        Some(bare) => bare.parse().ok().map(IpAddr::V6),
-        None => name.parse().ok().map(IpAddr::V4),
-    };
-    address.is_some_and(|address| address.is_loopback() || address == bound.ip())
 }
 
 /// `{"to":"node"}`, or nothing.
@@ -292,6 +328,7 @@ pub(super) fn read_switchover(body: &[u8]) -> Result<Option<NodeName>, Refusal> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::access::Token;
     use super::*;
 
     fn tcp() -> Origin {
@@ -299,7 +336,7 @@ mod tests {
     }
 
     fn whole(text: &str, origin: Origin) -> Head {
-        let parsed = parse(text.as_bytes(), origin);
+        let parsed = parse(text.as_bytes(), origin, &Access::default());
         let Parsed::Whole(head) = parsed else {
             panic!("{text:?}: {parsed:?}");
         };
@@ -307,7 +344,11 @@ mod tests {
     }
 
     fn refusal_of(text: &str, origin: Origin) -> u16 {
-        let parsed = parse(text.as_bytes(), origin);
+        refusal_at(text, origin, &Access::default())
+    }
+
+    fn refusal_at(text: &str, origin: Origin, access: &Access) -> u16 {
+        let parsed = parse(text.as_bytes(), origin, access);
         let (Parsed::Whole(Head { what: Err(refusal), .. }) | Parsed::Bad(refusal)) = parsed else {
             panic!("{text:?}: {parsed:?}");
         };
@@ -353,6 +394,66 @@ mod tests {
         let local = "POST /readings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n";
         assert_eq!(refusal_of(local, tcp()), 403, "Q1");
         assert!(!whole(local, tcp()).keeps, "Q3: its body is not read");
+    }
+
+    const TOKEN: &str = "Authorization: Bearer s3cret\r\n";
+
+    #[test]
+    fn with_a_token_whoever_shows_it_may_ask_everything() {
+        let access = Access { token: Token::read(b"s3cret"), ..Access::default() };
+        let far = Origin::Tcp("10.0.0.5:8480".parse().expect("an address"));
+        let asked = |method: &str, path: &str, more: &str| {
+            format!("{method} {path} HTTP/1.1\r\nHost: 10.0.0.5\r\nContent-Length: 0\r\n{more}\r\n")
+        };
+        for (method, path, open) in [
+            ("GET", "/status.json", false),
+            ("GET", "/healthz", true),
+            ("HEAD", "/master", true),
+            ("POST", "/readings", false),
+            ("POST", "/switchover", false),
+        ] {
+            let with = asked(method, path, TOKEN);
+            let Parsed::Whole(head) = parse(with.as_bytes(), far, &access) else {
+                panic!("{with}");
+            };
+            assert!(head.what.is_ok(), "{with}");
+            if open {
+                let without = asked(method, path, "");
+                let Parsed::Whole(head) = parse(without.as_bytes(), far, &access) else {
+                    panic!("{without}");
+                };
+                assert!(head.what.is_ok(), "{without}");
+                continue;
+            }
+            for wrong in ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic OnM=\r\n"] {
+                assert_eq!(refusal_at(&asked(method, path, wrong), far, &access), 401, "{path}");
+            }
+            assert_eq!(refusal_of(&with, far), 403, "no token any more");
+        }
+        assert_eq!(refusal_at(&asked("GET", "/allocations", TOKEN), far, &access), 403);
+    }
+
+    #[test]
+    fn no_other_page_has_a_browser_change_anything() {
+        let access = Access { token: Token::read(b"s3cret"), ..Access::default() };
+        let post = |page: &str| {
+            let head = "POST /switchover HTTP/1.1\r\nHost: localhost:8480\r\n";
+            format!("{head}{TOKEN}Origin: {page}\r\n\r\n")
+        };
+        for page in ["null", "http://evil.example", "http://localhost", "localhost:8480", ""] {
+            assert_eq!(refusal_at(&post(page), tcp(), &access), 403, "Q2: {page}");
+        }
+        for page in ["http://localhost:8480", "https://LOCALHOST:8480"] {
+            let parsed = parse(post(page).as_bytes(), tcp(), &access);
+            assert!(matches!(parsed, Parsed::Whole(Head { what: Ok(_), .. })), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_not_ours_is_refused() {
+        let text = "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+        assert_eq!(refusal_of(text, tcp()), 421, "Q2");
+        assert!(whole(text, Origin::Unix).what.is_ok());
     }
 
     #[test]
@@ -419,43 +520,8 @@ mod tests {
     fn every_beginning_of_a_head_is_partial() {
         let text = "POST /readings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n";
         for end in 0..text.len() {
-            let parsed = parse(&text.as_bytes()[..end], Origin::Unix);
+            let parsed = parse(&text.as_bytes()[..end], Origin::Unix, &Access::default());
             assert_eq!(parsed, Parsed::Partial, "{end}");
         }
-    }
-
-    #[test]
-    fn a_name_that_was_pointed_at_us_is_not_ours() {
-        let bound = Origin::Tcp("10.0.0.5:8480".parse().expect("an address"));
-        for host in [
-            "localhost",
-            "LocalHost:8480",
-            "localhost:9000",
-            "127.0.0.1:8480",
-            "[::1]:8480",
-            "[::1]",
-            "10.0.0.5:8480",
-        ] {
-            assert!(is_ours(host.as_bytes(), bound), "{host}");
-        }
-        for host in [
-            "",
-            ":8480",
-            "evil.example",
-            "evil.example:8480",
-            "localhost.evil.example",
-            "10.0.0.6:8480",
-            "127.0.0.1.evil.example",
-            "::1",
-            "[::1",
-            "[127.0.0.1]",
-            "localhost:80:80",
-            "user@localhost",
-        ] {
-            assert!(!is_ours(host.as_bytes(), bound), "{host}");
-            let text = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            assert_eq!(refusal_of(&text, bound), 421, "{host}");
-        }
-        assert!(is_ours(b"anything", Origin::Unix));
     }
 }

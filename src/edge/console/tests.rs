@@ -525,3 +525,34 @@ fn an_address_that_others_can_reach_is_refused_and_another_taken() {
     taken.watch(&mut Vec::new(), u64::from(LISTEN_WAIT_MS));
     assert_eq!(taken.address(), Some(address));
 }
+
+#[test]
+fn a_token_opens_the_door_to_others_and_its_loss_shuts_it() {
+    let mut rig = Rig::new("token");
+    rig.console.listen(Listen::parse("0.0.0.0:0").expect("an address"));
+    rig.turn();
+    assert_eq!(rig.console.address(), None);
+    rig.console.guard(Token::read(b"s3cret\n"));
+    rig.turn();
+    let port = rig.console.address().expect("it listens").port();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    client.set_nonblocking(true).expect("a socket");
+    let status = |token: &str| {
+        format!("GET /status.json HTTP/1.1\r\nHost: localhost\r\n{token}\r\n").into_bytes()
+    };
+    let bare = rig.exchange(&mut client, &status(""));
+    assert!(bare.starts_with("HTTP/1.1 401 "), "{bare}");
+    assert!(bare.contains("\r\nWWW-Authenticate: "), "{bare}");
+    assert!(rig.exchange(&mut client, &status("Authorization: Bearer s3cret\r\n")).starts_with(OK));
+    assert!(rig.exchange(&mut client, GET).starts_with(OK), "load balancers know no token");
+    let switchover = b"POST /switchover HTTP/1.1\r\nHost: localhost\r\n\
+                       Authorization: Basic YTpzM2NyZXQ=\r\n\r\n";
+    assert!(rig.exchange(&mut client, switchover).starts_with("HTTP/1.1 202 "));
+    rig.console.guard(Token::read(b"another"));
+    assert!(rig.exchange(&mut client, switchover).starts_with("HTTP/1.1 401 "));
+    rig.console.guard(None);
+    rig.turn();
+    assert_eq!(rig.console.address(), None);
+    assert!(rig.exchange(&mut client, switchover).starts_with("HTTP/1.1 403 "));
+    TcpStream::connect(("127.0.0.1", port)).expect_err("nothing listens");
+}

@@ -17,9 +17,12 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
-const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
-const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover];
+const SHARE: &[Verb] =
+    &[Verb::Check, Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal];
+const SITE: &[Verb] = &[Verb::Check, Verb::Run, Verb::Init, Verb::Status];
+const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
 const RUN: &[Verb] = &[Verb::Run];
+const PLACE: &[Verb] = &[Verb::Run, Verb::Check];
 
 pub(super) static OPTIONS: [Known; 14] = [
     Known {
@@ -33,14 +36,14 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "node",
         value: Some("NAME"),
         variable: Some("EDGE_NODE"),
-        verbs: RUN,
+        verbs: PLACE,
         help: "this node's name; default: host name and\nfour digits of the machine's id",
     },
     Known {
         long: "site-id",
         value: Some("ID"),
         variable: Some("EDGE_SITE"),
-        verbs: SHARE,
+        verbs: SITE,
         help: "the site id that the data directory must have",
     },
     Known {
@@ -54,14 +57,14 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "console",
         value: Some("ADDRESS:PORT|off"),
         variable: Some("EDGE_CONSOLE"),
-        verbs: RUN,
+        verbs: PLACE,
         help: "where the console listens; default: as\nedge.json says, or 127.0.0.1:8480",
     },
     Known {
         long: "config",
         value: Some("FILE"),
         variable: Some("EDGE_CONFIG"),
-        verbs: RUN,
+        verbs: PLACE,
         help: "instead of edge.json in the data directory",
     },
     Known {
@@ -89,7 +92,7 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "require-network-share",
         value: None,
         variable: Some("EDGE_REQUIRE_NETWORK_SHARE"),
-        verbs: RUN,
+        verbs: PLACE,
         help: "refuse a data directory on a local file system",
     },
     Known {
@@ -127,11 +130,11 @@ pub fn help(verb: Option<Verb>) -> String {
     let Some(verb) = verb else {
         return help_of_all();
     };
+    let (name, summary) = (verb.name(), verb.summary());
+    let gap = if verb.words().is_empty() { "" } else { " " };
+    let words = verb.words();
     let mut text = format!(
-        "edge-agent {}: {}\n\nusage: edge-agent {} [OPTION]...\n\n",
-        verb.name(),
-        verb.summary(),
-        verb.name()
+        "edge-agent {name}: {summary}\n\nusage: edge-agent {name}{gap}{words} [OPTION]...\n\n"
     );
     for known in OPTIONS.iter().filter(|known| known.verbs.contains(&verb)) {
         push_option(&mut text, known);

@@ -19,6 +19,7 @@ fn options_of(line: &str, variables: &[(&str, &str)]) -> Options {
 #[test]
 fn every_command_is_read_with_what_belongs_to_it() {
     let to = |name| Command::Switchover { to: NodeName::parse(name) };
+    let forget = |name| Command::Forget { node: NodeName::parse(name).expect("a valid name") };
     for (line, expected) in [
         ("run", Command::Run),
         ("init", Command::Init { new_id: false }),
@@ -29,6 +30,10 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("switchover", Command::Switchover { to: None }),
         ("switchover --to=gw-2", to("gw-2")),
         ("switchover --to gw-2", to("gw-2")),
+        ("journal verify", Command::JournalVerify),
+        ("check --config edge.json", Command::Check),
+        ("nodes", Command::Nodes),
+        ("nodes --run-dir /r forget gw-2", forget("gw-2")),
     ] {
         match parse_words(line, &[]) {
             Ok(Asked::Do(command, _)) => assert_eq!(command, expected, "{line}"),
@@ -47,9 +52,21 @@ fn help_and_version_go_before_anything_else() {
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
-        ("", "expected a command: run, init, status, switchover; see --help"),
-        ("walk", "\"walk\" is not a command; expected run, init, status, switchover"),
+        (
+            "",
+            "expected a command: run, init, check, status, switchover, nodes, journal; see --help",
+        ),
+        (
+            "walk",
+            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, journal",
+        ),
         ("run now", "run takes no argument, not \"now\""),
+        ("journal", "journal: expected verify"),
+        ("journal mend", "journal: expected verify, not \"mend\""),
+        ("nodes gw-2", "nodes: expected [forget NODE], not \"gw-2\""),
+        ("nodes forget", "nodes forget: expected NODE"),
+        ("nodes forget GW", "nodes forget: expected 1 to 32 of a-z, 0-9 and -, not \"GW\""),
+        ("nodes forget a b", "nodes: expected [forget NODE], not \"b\""),
         ("run -x", "-x is not an option; see --help"),
         ("run --nodes a", "--nodes is not an option; see --help"),
         ("run --node", "--node: expected NAME"),

@@ -2,8 +2,7 @@
 //!
 //! # Invariants
 //!
-//! - F1: only records of a whole group are given out: its head possible, its CRC right, its
-//!   lines as many as it says.
+//! - F1: only records of a whole group are given out.
 //! - F2: the seqs of a batch have no gap and begin at the one that was asked for, or at the
 //!   next one that is there.
 //! - F3: a damaged stretch that a whole group follows is set aside, counted once, and passed;
@@ -12,28 +11,17 @@
 //!
 //! Not for: deciding which segment comes next.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use super::directory::Root;
 use super::fault::cannot;
+use super::reader::{Reader, Stand, length_of};
 use super::{file, segments};
 use crate::engine::ident::{Cursor, Lane, Term};
-use crate::engine::segment::{
-    FIRST_OFFSET, GROUP_HEAD_BYTES, GROUP_MAGIC, GroupHead, GroupOf, SEGMENT_HEADER_BYTES,
-    SegmentHeader,
-};
+use crate::engine::segment::{FIRST_OFFSET, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::engine::share::{Fetch, Fetched, ShareError};
-use crate::limits::{
-    BATCH_BYTES_MAX, DAMAGED_COPY_BYTES_MAX, DAMAGED_FILES_MAX, GROUP_BYTES_MAX,
-    SEGMENT_READ_BYTES_MAX,
-};
-
-/// Bytes read at a time: the largest group, and the head of the next.
-const WINDOW_BYTES: usize = GROUP_HEAD_BYTES + GROUP_BYTES_MAX + 4_096;
-const _: () = assert!(WINDOW_BYTES < SEGMENT_READ_BYTES_MAX as usize);
+use crate::limits::{BATCH_BYTES_MAX, DAMAGED_COPY_BYTES_MAX, DAMAGED_FILES_MAX};
 
 /// The buffers, kept from batch to batch, and how far damage has been counted.
 #[derive(Debug, Default)]
@@ -71,8 +59,7 @@ impl Fetcher {
         };
         let header = SegmentHeader { site: root.site, term, lane: order.lane, number: segment };
         let window = std::mem::take(&mut self.window);
-        let mut reader =
-            Reader { file, path, of: header.groups(), end: 0, window, start: 0, filled: 0 };
+        let mut reader = Reader::new(file, path, header.groups(), window);
         let read = reader.limit(order.end).and_then(|()| {
             let Some(offset) = self.begin(root, &mut reader, &header, order, &mut seen)? else {
                 seen.at_end = true;
@@ -80,7 +67,7 @@ impl Fetcher {
             };
             self.gather(root, &mut reader, order, offset, &mut seen)
         });
-        self.window = reader.window;
+        self.window = reader.into_window();
         read.map(|()| seen)
     }
 
@@ -138,7 +125,7 @@ impl Fetcher {
             if last >= seen.next.seq && !self.take(reader, order, head, offset, seen)? {
                 return Ok(());
             }
-            offset += group_bytes(&head);
+            offset += length_of(&head);
         }
     }
 
@@ -188,8 +175,8 @@ impl Fetcher {
         seen: &mut Fetched,
     ) -> Result<Option<u32>, ShareError> {
         let found = reader.next_whole(from, last_seen)?;
-        let durable = order.end != u32::MAX && reader.end == order.end;
-        let Some(next) = found.or(durable.then_some(reader.end)) else {
+        let durable = order.end != u32::MAX && reader.end() == order.end;
+        let Some(next) = found.or(durable.then_some(reader.end())) else {
             return Ok(None);
         };
         let place = (order.from.term, order.from.segment, from + 1);
@@ -219,115 +206,6 @@ fn nothing(order: Fetch) -> Fetched {
     }
 }
 
-fn group_bytes(head: &GroupHead) -> u32 {
-    u32::try_from(head.group_bytes()).expect("F1: a possible head")
-}
-
-/// What stands at an offset.
-enum Stand {
-    Whole(GroupHead),
-    Broken,
-    End,
-}
-
-/// A segment, seen through a window.
-struct Reader {
-    file: File,
-    path: PathBuf,
-    of: GroupOf,
-    /// Nothing is read from here on.
-    end: u32,
-    window: Vec<u8>,
-    /// Offset of the window's first byte.
-    start: u32,
-    /// How much of the window was read.
-    filled: usize,
-}
-
-impl Reader {
-    /// Sets the end: the one given, the file's, or the longest segment's.
-    fn limit(&mut self, end: u32) -> Result<(), ShareError> {
-        let length = match self.file.metadata() {
-            Ok(seen) => seen.len(),
-            Err(error) => return Err(cannot("look at", &self.path, &error)),
-        };
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.end = length.min(end).min(SEGMENT_READ_BYTES_MAX);
-        Ok(())
-    }
-
-    /// At least `wanted` bytes from `offset` on, or as many as there are; at most a window.
-    fn view(&mut self, offset: u32, wanted: usize) -> Result<&[u8], ShareError> {
-        let inside = offset.checked_sub(self.start).map(|skip| skip as usize);
-        let covered = inside.is_some_and(|skip| skip + wanted <= self.filled);
-        if !covered {
-            self.window.resize(WINDOW_BYTES, 0);
-            let left = self.end.saturating_sub(offset) as usize;
-            let room = &mut self.window[..left.min(WINDOW_BYTES)];
-            self.start = offset;
-            self.filled = 0;
-            self.filled = file::read_at(&self.file, room, u64::from(offset))
-                .map_err(|error| cannot("read", &self.path, &error))?;
-        }
-        let skip = (offset - self.start) as usize;
-        Ok(&self.window[skip..self.filled])
-    }
-
-    /// F1.
-    fn group_at(&mut self, offset: u32) -> Result<Stand, ShareError> {
-        if offset >= self.end {
-            return Ok(Stand::End);
-        }
-        let of = self.of;
-        let Some(head) = GroupHead::decode(self.view(offset, GROUP_HEAD_BYTES)?) else {
-            return Ok(Stand::Broken);
-        };
-        let Some(group) = self.view(offset, head.group_bytes())?.get(..head.group_bytes()) else {
-            return Ok(Stand::Broken);
-        };
-        let payload = &group[GROUP_HEAD_BYTES..];
-        let whole = head.matches(of, &group[..GROUP_HEAD_BYTES], payload)
-            && head.first_seq.checked_add(u64::from(head.count)).is_some()
-            && has_lines(&payload[head.marks as usize..], head.count);
-        Ok(if whole { Stand::Whole(head) } else { Stand::Broken })
-    }
-
-    /// The records of a whole group.
-    fn records(&mut self, offset: u32, head: &GroupHead) -> Result<&[u8], ShareError> {
-        let group = self.view(offset, head.group_bytes())?;
-        Ok(&group[GROUP_HEAD_BYTES + head.marks as usize..head.group_bytes()])
-    }
-
-    /// The next whole group behind `from` that begins after `last_seen`.
-    fn next_whole(&mut self, from: u32, last_seen: u64) -> Result<Option<u32>, ShareError> {
-        let mut offset = from + 1;
-        while offset < self.end {
-            let rest = self.view(offset, 1)?;
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            let Some(skip) = rest.iter().position(|&byte| byte == GROUP_MAGIC[0]) else {
-                offset += u32::try_from(rest.len()).expect("F4: a window");
-                continue;
-            };
-            offset += u32::try_from(skip).expect("F4: a window");
-            if let Stand::Whole(head) = self.group_at(offset)?
-                && head.first_seq > last_seen
-            {
-                return Ok(Some(offset));
-            }
-            offset += 1;
-        }
-        Ok(None)
-    }
-}
-
-#[allow(clippy::naive_bytecount, reason = "not worth a crate")]
-fn has_lines(records: &[u8], count: u32) -> bool {
-    let lines = records.iter().filter(|&&byte| byte == b'\n').count();
-    records.last() == Some(&b'\n') && lines == count as usize
-}
-
 /// Copies a damaged stretch to `declined/`, once, and only so much and so many.
 fn set_aside(
     root: &Root,
@@ -354,7 +232,8 @@ fn set_aside(
     while done < length {
         let wanted = piece.len().min((length - done) as usize);
         let from = u64::from(stretch.start + done);
-        let copied = file::read_at(&reader.file, &mut piece[..wanted], from)
+        let copied = reader
+            .read_raw(&mut piece[..wanted], from)
             .and_then(|count| aside.write_all_at(&piece[..count], u64::from(done)).map(|()| count))
             .map_err(|error| cannot("write", &path, &error))?;
         if copied == 0 {

@@ -22,13 +22,16 @@ mod load;
 mod lock;
 pub mod mount;
 mod nodes;
+mod probe;
 mod proof;
+mod reader;
 mod segments;
 mod terms;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,8 +42,10 @@ use directory::{Making, Root, Wanted};
 use fetch::Fetcher;
 use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
+pub use probe::{Level, Probe, Probed, probe};
 use segments::Writer;
 use terms::{LastWrite, Wrote};
+pub use verify::{Finding, SegmentReport, verify};
 
 use crate::edge::channel::Link;
 use crate::edge::keeper::{BatchHead, Hello, Place};

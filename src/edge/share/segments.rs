@@ -50,6 +50,28 @@ pub(super) fn parse_stem(stem: &str) -> Option<(Term, u32)> {
     Some((term.parse().ok()?, number.parse().ok()?))
 }
 
+/// What lies in a lane's folder.
+pub(super) struct Listed {
+    /// The segments, in their order.
+    pub(super) found: Vec<(Term, u32)>,
+    /// The names of everything else.
+    pub(super) others: Vec<String>,
+}
+
+/// Lists a lane.
+pub(super) fn list(root: &Root, lane: Lane) -> Result<Listed, ShareError> {
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    file::names(&root.lane(lane), |name| {
+        match parse_name(name) {
+            Some(number) => found.push(number),
+            None => others.push(name.to_owned()),
+        }
+        Ok(())
+    })?;
+    found.sort_unstable();
+    Ok(Listed { found, others })
+}
+
 /// Creates a segment of our own term with its header, and makes both durable (G1).
 pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result<(), ShareError> {
     let path = path_of(root, lane, term, number);

@@ -1,9 +1,12 @@
 //! Whole and damaged segments, read in batches of all sizes.
 
 use std::fs;
+use std::path::PathBuf;
 
 use super::super::testing::{Folder, GROUPS, group, record};
 use super::*;
+use crate::engine::segment::{GROUP_HEAD_BYTES, GROUP_MAGIC};
+use crate::limits::GROUP_BYTES_MAX;
 
 const LANE: Lane = Lane::Readings;
 

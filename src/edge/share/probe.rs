@@ -1,0 +1,356 @@
+//! `edge-agent check`, as far as the share goes: what it is, and whether it does what we need.
+//!
+//! # Invariants
+//!
+//! - P1: a running site is not disturbed: what is tried is tried on a scratch file of our own,
+//!   whose name begins with `.edge.` and which is deleted at once.
+//! - P2: every finding that is not a pass says what mends it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::Instant;
+
+use heapless::String;
+use serde::{Deserialize, Serialize};
+
+use super::directory::{self, Root};
+use super::fault::{cannot, foreign};
+use super::{file, load, mount, nodes};
+use crate::edge::config::Files;
+use crate::edge::keeper::Place;
+use crate::engine::ident::{ShareClass, SiteId};
+use crate::engine::share::{ShareError, ShareFault};
+use crate::limits::{PROBE_SPACE_MIN, PROBE_SYNC_MS_MAX, PROBE_SYNCS, SLOT_BYTES};
+use crate::sys::lock::{TryLock, try_lock};
+use crate::sys::process::user_id;
+use crate::sys::random::random_u64;
+use crate::sys::space::free_bytes;
+
+/// How it went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Level {
+    /// As it should be.
+    Pass,
+    /// It works, but.
+    Warn,
+    /// It may pass by itself, or when something is reachable again.
+    FailForNow,
+    /// Something has to be changed first.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// How it went.
+    pub level: Level,
+    /// What was found, and what mends it.
+    pub text: String<400>,
+}
+
+impl Probe {
+    /// A finding; a text that is too long is cut.
+    pub fn new(level: Level, text: &str) -> Self {
+        let mut fits = String::new();
+        let _ = text.chars().try_for_each(|letter| fits.push(letter));
+        Self { level, text: fits }
+    }
+
+    fn of(error: &ShareError) -> Self {
+        let level = match error.fault {
+            ShareFault::Missing | ShareFault::Newer | ShareFault::Denied | ShareFault::ReadOnly => {
+                Level::Fail
+            }
+            ShareFault::NoSpace | ShareFault::Stale | ShareFault::Other => Level::FailForNow,
+        };
+        Self::new(level, &error.text)
+    }
+}
+
+/// What is needed of the share to ask the cloud.
+pub struct Probed {
+    /// The site; that of no site if there is no data directory.
+    pub site: SiteId,
+    /// The configuration, with its files.
+    pub files: Files,
+}
+
+/// Looks at the share and tells what it finds; gives the configuration, if it can be read.
+pub fn probe(place: &Place, mut tell: impl FnMut(Probe)) -> Option<Probed> {
+    let root = match directory::find(&place.data_dir) {
+        Ok((root, _)) => {
+            let site = match place.expected_site.filter(|expected| *expected != root.site) {
+                Some(expected) => Probe::of(&foreign(&root.path, root.site, expected)),
+                None => pass(&format!(
+                    "share: {} is the data directory of site {}",
+                    root.path.display(),
+                    root.site
+                )),
+            };
+            tell(site);
+            Some(root)
+        }
+        Err(error) => {
+            tell(Probe::of(&error));
+            None
+        }
+    };
+    if let Some(root) = &root {
+        for found in [probe_mount(root, place), probe_owner(root), probe_space(root)] {
+            tell(found);
+        }
+        probe_scratch(root, &mut tell);
+        probe_nodes(root, place, &mut tell);
+    }
+    match load::load(place, root.as_ref()) {
+        Ok(files) => Some(Probed { site: root.map(|root| root.site).unwrap_or_default(), files }),
+        // said already
+        Err(_) if root.is_none() => None,
+        Err(error) => {
+            tell(Probe::of(&error));
+            None
+        }
+    }
+}
+
+fn pass(text: &str) -> Probe {
+    Probe::new(Level::Pass, text)
+}
+
+fn warn(text: &str) -> Probe {
+    Probe::new(Level::Warn, text)
+}
+
+fn fail(text: &str) -> Probe {
+    Probe::new(Level::Fail, text)
+}
+
+fn probe_mount(root: &Root, place: &Place) -> Probe {
+    match mount::of_path(&root.path) {
+        Ok(mount) => judge_mount(&mount, place.require_network),
+        Err(error) => warn(&format!("mount: not known ({error}): mount /proc; locks are doubted")),
+    }
+}
+
+fn judge_mount(mount: &mount::Mount, require_network: bool) -> Probe {
+    let class = mount.class();
+    let what = format!("mount: {} on {}, class {}", mount.kind, mount.point, class.name());
+    if let Some(option) = mount.unsafe_option() {
+        return fail(&format!(
+            "{what}: with {option} two hosts are granted the same lock: mount without it"
+        ));
+    }
+    match class {
+        ShareClass::Local if require_network => {
+            fail(&format!("{what}: of this host alone: mount the network share there"))
+        }
+        ShareClass::Local | ShareClass::Nfs4 => pass(&what),
+        ShareClass::Doubtful => warn(&format!(
+            "{what}: a granted lock is believed only after three heartbeats of silence; \
+             NFS version 4 is quicker"
+        )),
+    }
+}
+
+fn probe_owner(root: &Root) -> Probe {
+    let us = user_id();
+    match root.path.metadata() {
+        Ok(seen) if seen.uid() == us => pass(&format!("owner: uid {us}, as we are")),
+        Ok(seen) => {
+            let (owner, path) = (seen.uid(), root.path.display());
+            warn(&format!(
+                "owner: {path} belongs to uid {owner}, we are uid {us}: check as the agent's user, \
+                 or chown -R it to that"
+            ))
+        }
+        Err(error) => Probe::of(&cannot("look at", &root.path, &error)),
+    }
+}
+
+fn probe_space(root: &Root) -> Probe {
+    match file::open(&root.path).and_then(|folder| free_bytes(folder.as_fd())) {
+        Ok(free) if free < PROBE_SPACE_MIN => Probe::new(
+            Level::FailForNow,
+            &format!("space: {} MiB free: free space or raise the quota", free >> 20),
+        ),
+        Ok(free) => pass(&format!("space: {} MiB free", free >> 20)),
+        Err(error) => warn(&format!("space: not known: {error}")),
+    }
+}
+
+/// P1: exclusive creation, locks and syncs.
+fn probe_scratch(root: &Root, tell: &mut impl FnMut(Probe)) {
+    let path = match random_u64() {
+        Ok(random) => root.path.join(format!(".edge.check.{random:016x}")),
+        Err(error) => return tell(Probe::of(&cannot("make", &root.path, &error))),
+    };
+    let tried = match file::create_new(&path) {
+        Ok(first) => {
+            let tried = try_scratch(&first, &path, tell);
+            let deleted = file::delete(&path);
+            tried.and(deleted)
+        }
+        Err(error) => Err(cannot("create", &path, &error)),
+    };
+    if let Err(error) = tried {
+        tell(Probe::of(&error));
+    }
+}
+
+fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Result<(), ShareError> {
+    tell(match file::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            pass("create: a file is created exclusively")
+        }
+        Ok(_) => fail("create: a file was created twice: this file system cannot be used"),
+        Err(error) => Probe::of(&cannot("create", path, &error)),
+    });
+    let second = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+    let lock =
+        |file: &File| try_lock(file.as_fd(), 0).map_err(|error| cannot("lock", path, &error));
+    tell(match (lock(first), lock(&second)) {
+        (Ok(TryLock::Held), Ok(TryLock::Busy)) => pass("lock: granted once"),
+        (Ok(TryLock::Held), Ok(TryLock::Held)) => {
+            fail("lock: granted twice: mount with locks (no nolock, no nobrl)")
+        }
+        (Ok(TryLock::Busy), Ok(TryLock::Held | TryLock::Busy)) => {
+            fail("lock: refused on a file that nobody else knows: this share gives no locks")
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            fail(&format!("lock: {}: mount a share that gives locks", error.text))
+        }
+    });
+    let mut times_ms = [0; PROBE_SYNCS];
+    for time_ms in &mut times_ms {
+        let begin = Instant::now();
+        first
+            .write_all_at(&[0x5a; SLOT_BYTES], 0)
+            .and_then(|()| first.sync_data())
+            .map_err(|error| cannot("sync", path, &error))?;
+        *time_ms = begin.elapsed().as_millis();
+    }
+    times_ms.sort_unstable();
+    let (median_ms, worst_ms) = (times_ms[PROBE_SYNCS / 2], times_ms[PROBE_SYNCS - 1]);
+    let text = format!("sync: a page in {median_ms} ms, {worst_ms} ms at worst");
+    tell(if worst_ms > u128::from(PROBE_SYNC_MS_MAX) {
+        warn(&format!("{text}: raise ha.heartbeat_ms and ha.fence_ms, or find what slows it"))
+    } else {
+        pass(&text)
+    });
+    Ok(())
+}
+
+/// What the other nodes say of themselves, where it differs from us.
+fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
+    let known = match nodes::list(root, Some(&place.node)) {
+        Ok(known) => known,
+        Err(error) => return tell(Probe::of(&error)),
+    };
+    let mut names = Vec::new();
+    for node in &known {
+        match nodes::read(root, node) {
+            Ok(Some(page)) => {
+                names.push(node.as_str().to_owned());
+                if let Some(differs) = differing(&page, &place.data_dir) {
+                    tell(warn(&format!("nodes: {node} {differs}")));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tell(Probe::of(&error)),
+        }
+    }
+    tell(match names.len() {
+        0 => pass("nodes: no other node is known"),
+        count => pass(&format!("nodes: {count} other known: {}", names.join(", "))),
+    });
+}
+
+fn differing(page: &nodes::NodePage, data_dir: &Path) -> Option<std::string::String> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let version = page.record.version.as_str();
+    if version != ours {
+        return Some(format!("has version {version}, this node {ours}: upgrade the older one"));
+    }
+    let path = page.host.path.as_str();
+    let here = nodes::HostMark::of_this_host(data_dir).path;
+    (path != here.as_str()).then(|| {
+        format!("finds the data directory at {path}, this node at {here}: right if both are one")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, node};
+    use super::*;
+
+    fn place(folder: &Folder) -> Place {
+        Place {
+            data_dir: folder.path.clone(),
+            config: None,
+            expected_site: None,
+            may_create: false,
+            alone: false,
+            require_network: false,
+            node: node("gw-1"),
+        }
+    }
+
+    fn probes(place: &Place) -> (Vec<Probe>, Option<Probed>) {
+        let mut found = Vec::new();
+        let probed = probe(place, |one| found.push(one));
+        (found, probed)
+    }
+
+    #[test]
+    fn a_good_share_passes_and_nothing_is_left_on_it() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let names = || std::fs::read_dir(&folder.path).expect("a folder").count();
+        let before = names();
+        let (found, probed) = probes(&place(&folder));
+        let begins: Vec<_> =
+            found.iter().map(|one| one.text.split(':').next().unwrap_or_default()).collect();
+        let expected = ["share", "mount", "owner", "space", "create", "lock", "sync", "nodes"];
+        assert_eq!(begins, expected, "{found:?}");
+        let bad = |one: &&Probe| matches!(one.level, Level::Fail | Level::FailForNow);
+        assert_eq!(found.iter().find(bad), None);
+        assert!(probed.is_some_and(|it| it.site == root.site && it.files.config.is_none()));
+        assert_eq!(names(), before, "P1");
+        assert!(root.terms().exists());
+    }
+
+    #[test]
+    fn a_missing_and_a_foreign_directory_fail_for_good() {
+        let folder = Folder::new();
+        let (found, probed) = probes(&place(&folder));
+        assert_eq!((found.len(), found[0].level), (1, Level::Fail), "{found:?}");
+        assert!(probed.is_none());
+        folder.root();
+        let expected_site = Some(SiteId([7; 16]));
+        let (found, _) = probes(&Place { expected_site, ..place(&folder) });
+        assert!(found[0].level == Level::Fail && found[0].text.contains("expected"), "{found:?}");
+    }
+
+    #[test]
+    fn mounts_are_judged() {
+        let mount = |kind: &str, options: &str| mount::Mount {
+            kind: kind.into(),
+            point: "/mnt/edge".into(),
+            options: options.into(),
+        };
+        for (kind, options, network, level) in [
+            ("ext4", "rw,", false, Level::Pass),
+            ("ext4", "rw,", true, Level::Fail),
+            ("nfs4", "rw,vers=4.2,", true, Level::Pass),
+            ("cifs", "rw,", true, Level::Warn),
+            ("cifs", "rw,nobrl,", false, Level::Fail),
+            ("nfs", "rw,nolock,", false, Level::Fail),
+        ] {
+            let found = judge_mount(&mount(kind, options), network);
+            assert_eq!(found.level, level, "{found:?}");
+        }
+    }
+}
