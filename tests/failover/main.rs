@@ -10,9 +10,9 @@
 mod alerts;
 mod checkers;
 mod cloud;
-mod first_look;
 mod commands;
 mod console;
+mod first_look;
 mod freeze;
 mod frugal;
 mod handover;
