@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 pub use fields::{
     Alerts, Cloud, CloudKind, Console, Declined, FileSource, Ha, Intake, Journal, Level, Secret,
-    Source, Thing, WhenFull,
+    Source, Thing,
 };
 use fields::{list, version};
 pub use files::{Files, NamedFiles};
@@ -35,6 +35,7 @@ use schema::Step;
 
 use super::json;
 use crate::engine::settings::Settings;
+pub use crate::engine::settings::WhenFull;
 use crate::limits::{
     ALIVE_EVERY_MS_DEFAULT, CONFIG_BYTES_MAX, CONFIG_NAME_MAX, SOURCES_MAX, THING_KEY_MAX,
     THINGS_MAX,
@@ -93,6 +94,8 @@ impl Config {
             batch_records_max: self.cloud.batch_records_max,
             batch_bytes_max: self.cloud.batch_bytes_max,
             batch_age_ms_max: self.cloud.batch_age_ms_max,
+            journal_bytes_max: self.journal.bytes_max,
+            when_full: self.journal.when_full,
             declined_bytes_max: self.declined.bytes_max,
             alerts: self.alerts.thing_key.is_some(),
             alive_every_ms: self.registered_things().map(|thing| thing.alive_every_ms).collect(),

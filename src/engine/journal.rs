@@ -66,6 +66,9 @@ struct Books {
     swept: Cursor,
     delivered: u64,
     declined: u64,
+    /// Segments were given up, and no record behind them was read yet.
+    skipping: bool,
+    dropped: u64,
     damaged: u64,
 }
 
@@ -210,14 +213,16 @@ impl Journal {
     }
 
     /// The append was synced. With a lease its records may be acknowledged now (B2).
-    pub fn appended(&mut self, now_ms: u64, lane: Lane) {
+    /// Gives its bytes.
+    pub fn appended(&mut self, now_ms: u64, lane: Lane) -> u32 {
         let books = &mut self.lanes[lane.index()];
-        let Some(flying) = books.flying.take() else { return };
+        let Some(flying) = books.flying.take() else { return 0 };
         if !books.has_waiting(self.term) {
             books.waiting_ms = now_ms;
         }
         books.end += flying.bytes;
         books.synced_seq = flying.through_seq;
+        flying.bytes
     }
 
     /// The append failed: its segment is closed for good (B5).
@@ -349,6 +354,35 @@ impl Journal {
         books.declined += records;
     }
 
+    /// The journal is full: gives up the oldest segment of readings. It stays if it is the newest
+    /// too, or if what was given up before is not swept yet.
+    pub fn drop_oldest(&mut self) -> bool {
+        let own = self.term;
+        let books = &mut self.lanes[Lane::Readings.index()];
+        let swept = (books.swept.term, books.swept.segment);
+        let behind = swept == (books.cursor.term, books.cursor.segment);
+        if !books.is_behind(own) || !behind {
+            return false;
+        }
+        books.cursor.segment += 1;
+        books.cursor.offset = FIRST_OFFSET;
+        books.skipping = true;
+        true
+    }
+
+    /// Records of readings were given up, as the gap in the seqs now shows.
+    pub fn note_dropped(&mut self, records: u64) {
+        let books = &mut self.lanes[Lane::Readings.index()];
+        books.skipping = false;
+        books.cursor.seq += records;
+        books.dropped += records;
+    }
+
+    /// Whether a gap in the seqs is our own doing.
+    pub fn is_skipping(&self, lane: Lane) -> bool {
+        self.lanes[lane.index()].skipping
+    }
+
     /// A lane with segments wholly behind its durable cursor that were not yet swept (B4).
     pub fn sweep(&self) -> Option<(Lane, Cursor)> {
         Lane::ALL.into_iter().find_map(|lane| {
@@ -373,6 +407,7 @@ impl Journal {
             backlog: books.is_behind(self.term) && self.term > 0,
             delivered: books.delivered,
             declined: books.declined,
+            dropped: books.dropped,
             damaged: books.damaged,
         }
     }
@@ -415,6 +450,8 @@ impl Books {
             swept: start,
             delivered: 0,
             declined: 0,
+            skipping: false,
+            dropped: 0,
             damaged: 0,
         }
     }

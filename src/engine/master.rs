@@ -14,9 +14,11 @@
 use super::forward::Presence;
 use super::ident::Lane;
 use super::notes::{Alert, Note, TermNote};
+use super::room::Told;
 use super::share::{
     LockSeen, NodesRead, ProofVerdict, Proven, ShareError, ShareFault, ShareOrder, Survey,
 };
+use super::sizing::Sizing;
 use super::slot::{LaneMark, ReleaseReason};
 use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
@@ -38,7 +40,34 @@ impl Engine {
             self.resign(now, ReleaseReason::Switchover, wish.to, true, out);
             return;
         }
+        self.watch_room(now, out);
         self.watch_uplink(now, out);
+    }
+
+    /// Says how full the journal is, and lets the oldest go.
+    fn watch_room(&mut self, now: Now, out: &mut Out<'_>) {
+        let (bytes, bytes_max) = (self.room.bytes(), self.room.bytes_max());
+        match self.room.news() {
+            None => {}
+            Some(Told::Fine) => {
+                out(Effect::Note(Note::JournalFine { bytes, bytes_max }));
+                out(Effect::Alert(Alert::JournalFine { bytes, bytes_max }));
+            }
+            Some(Told::High) => {
+                out(Effect::Note(Note::JournalHigh { bytes, bytes_max }));
+                out(Effect::Alert(Alert::JournalHigh { bytes, bytes_max }));
+            }
+            Some(Told::Dropping) => {
+                out(Effect::Note(Note::JournalDropping { bytes, bytes_max }));
+                out(Effect::Alert(Alert::JournalDropping { bytes, bytes_max }));
+            }
+        }
+        let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now.ms));
+        let free = !self.forward.is_busy() && self.refused.is_none() && !self.cursor_ahead;
+        if self.room.wants_drop() && fenced && free && self.journal.drop_oldest() {
+            *self.forward.sizing(Lane::Readings) = Sizing::new(Lane::Readings);
+            self.cursor_ahead = true;
+        }
     }
 
     pub(super) fn order_master(&mut self, now: Now, out: &mut Out<'_>) {
@@ -225,7 +254,8 @@ impl Engine {
     }
 
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
-        self.journal.appended(now.ms, lane);
+        let bytes = self.journal.appended(now.ms, lane);
+        self.room.grew(lane, bytes);
         self.write_fault = None;
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);

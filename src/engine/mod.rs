@@ -23,7 +23,7 @@
 //! - N4: a stall is not a loss: past the lease nothing is forwarded, and the next proof decides.
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
-//! books), `forward` (the uplink's books), `roster` (other nodes), `notes` (what is said).
+//! books), `forward` (the uplink's books), `room` (a full journal), `roster` (other nodes), `notes` (what is said).
 //! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
 
 pub mod cloud;
@@ -36,6 +36,7 @@ pub mod mandate;
 mod master;
 pub mod notes;
 mod resign;
+pub mod room;
 pub mod roster;
 pub mod segment;
 mod sending;
@@ -56,13 +57,15 @@ use ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
 use mandate::Mandate;
 use notes::{Alert, Note};
+use room::Room;
 use roster::Roster;
-use settings::{Host, Settings};
+use settings::{Host, Settings, WhenFull};
 use share::{ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
 use slot::{LaneMark, ReleaseReason};
 
 use crate::limits::{
-    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, RESIGN_WAIT_MS_MIN, SIGHT_GAP_MS_MAX, STALL_MS,
+    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, JOURNAL_BYTES_MAX_DEFAULT, RESIGN_WAIT_MS_MIN,
+    SIGHT_GAP_MS_MAX, STALL_MS,
 };
 
 /// What happened.
@@ -259,12 +262,15 @@ pub struct Engine {
     stage: Stage,
     site: Option<SiteId>,
     class: ShareClass,
+    /// Free space when the share was opened, in bytes.
+    free_bytes: u64,
     keeper: Keeper,
     sight: Sight,
     mandate: Option<Mandate>,
     journal: Journal,
     forward: Forward,
     roster: Roster,
+    room: Room,
     /// Why and when our present or last term was claimed.
     ground: Ground,
     claimed_ms: u64,
@@ -318,6 +324,7 @@ impl Engine {
             stage: Stage::Closed,
             site: None,
             class: ShareClass::Doubtful,
+            free_bytes: u64::MAX,
             keeper: Keeper {
                 present: false,
                 start_ms: 0,
@@ -330,6 +337,7 @@ impl Engine {
             journal: Journal::default(),
             forward,
             roster: Roster::default(),
+            room: Room::new(JOURNAL_BYTES_MAX_DEFAULT, WhenFull::DropOldest),
             ground: Ground::First,
             claimed_ms: 0,
             cursor_ahead: false,
@@ -409,6 +417,17 @@ impl Engine {
         self.stage == Stage::Master && leased
     }
 
+    /// Whether there is room for more readings; none: they are refused (429), or dropped.
+    pub fn has_room(&self) -> bool {
+        !self.room.is_closed()
+    }
+
+    /// Never more than half of what was free when the share was opened.
+    fn bound_room(&mut self) {
+        let bytes_max = self.settings.journal_bytes_max.min(self.free_bytes / 2);
+        self.room.bound(bytes_max, self.settings.when_full);
+    }
+
     /// Does all that is due and possible now.
     fn advance(&mut self, now: Now, out: &mut Out<'_>) {
         if !self.keeper.present {
@@ -458,7 +477,8 @@ impl Engine {
             return;
         }
         match (asked, outcome) {
-            (Asked::Open, ShareOutcome::Opened { site, class }) => {
+            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes }) => {
+                self.free_bytes = *free_bytes;
                 self.opened(*site, *class, out);
             }
             (Asked::Poll { all }, ShareOutcome::Polled(polled)) => {
@@ -489,8 +509,9 @@ impl Engine {
             (Asked::Newest { lane, term }, ShareOutcome::Newest { segment }) => {
                 self.journal.listed(lane, term, *segment);
             }
-            (Asked::Sweep { lane, before }, ShareOutcome::Swept { .. }) => {
+            (Asked::Sweep { lane, before }, ShareOutcome::Swept { journal_bytes }) => {
                 self.journal.swept(lane, before);
+                self.room.counted(lane, *journal_bytes);
             }
             (Asked::Release, ShareOutcome::Done) => self.released(now, out),
             // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
@@ -608,6 +629,7 @@ impl Engine {
 
     fn configure(&mut self, now: Now, settings: &Settings) {
         self.settings = settings.clone();
+        self.bound_room();
         self.forward.take_things(settings);
         self.forward.try_at_once();
         if self.stage == Stage::Loading {

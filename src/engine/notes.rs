@@ -53,6 +53,9 @@ pub enum Note {
     CloudBack { after_requests: u32 },
     CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
+    JournalFine { bytes: u64, bytes_max: u64 },
+    JournalHigh { bytes: u64, bytes_max: u64 },
+    JournalDropping { bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
     RequestLate { after_ms: u64 },
     UplinkGone,
@@ -109,12 +112,14 @@ impl Note {
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
+            | Self::JournalFine { .. }
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
             Self::KeeperGone
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
+            | Self::JournalHigh { .. }
             | Self::RedundancyLost
             | Self::NodeLost { .. } => Level::Warning,
             Self::ShareFailed(_)
@@ -122,6 +127,7 @@ impl Note {
             | Self::CloudFailing { .. }
             | Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
+            | Self::JournalDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
             Self::LockDoesNotExclude { .. } => Level::Critical,
@@ -156,6 +162,17 @@ impl fmt::Display for Note {
                 "cloud: refused records with {status}: {reason}; they are kept in declined/"
             ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
+            Self::JournalFine { bytes, bytes_max } => {
+                write!(out, "journal: {bytes} of {bytes_max} bytes: there is room again")
+            }
+            Self::JournalHigh { bytes, bytes_max } => {
+                write!(out, "journal: {bytes} of {bytes_max} bytes: it is getting full")
+            }
+            Self::JournalDropping { bytes, bytes_max } => write!(
+                out,
+                "journal: {bytes} of {bytes_max} bytes: full; the oldest readings are dropped, or \
+                 new ones refused, as journal.when_full says"
+            ),
             Self::DeclinedDropping { records } => {
                 write!(out, "declined: full: the oldest {records} records were dropped")
             }
@@ -256,6 +273,27 @@ pub enum Alert {
     },
     /// It accepts records again.
     CloudAccepting,
+    /// There is room in the journal again.
+    JournalFine {
+        /// Bytes of the journal.
+        bytes: u64,
+        /// Its bound.
+        bytes_max: u64,
+    },
+    /// The journal is getting full.
+    JournalHigh {
+        /// Bytes of the journal.
+        bytes: u64,
+        /// Its bound.
+        bytes_max: u64,
+    },
+    /// The journal is full: readings are dropped or refused.
+    JournalDropping {
+        /// Bytes of the journal.
+        bytes: u64,
+        /// Its bound.
+        bytes_max: u64,
+    },
     /// The declined store is full.
     DeclinedDropping {
         /// So many of the oldest made room.
@@ -283,6 +321,9 @@ impl Alert {
             Self::NodeReturned { .. } => "node-returned",
             Self::CloudDeclining { .. } => "cloud-declining",
             Self::CloudAccepting => "cloud-accepting",
+            Self::JournalFine { .. } => "journal-fine",
+            Self::JournalHigh { .. } => "journal-high",
+            Self::JournalDropping { .. } => "journal-dropping",
             Self::DeclinedDropping { .. } => "declined-dropping",
             Self::GroupDamaged { .. } => "group-damaged",
         }
@@ -294,12 +335,15 @@ impl Alert {
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
             | Self::CloudAccepting
+            | Self::JournalFine { .. }
             | Self::NodeReturned { .. } => Level::Info,
-            Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
-                Level::Warning
-            }
+            Self::MasterChanged { .. }
+            | Self::RedundancyLost
+            | Self::NodeLost { .. }
+            | Self::JournalHigh { .. } => Level::Warning,
             Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
+            | Self::JournalDropping { .. }
             | Self::GroupDamaged { .. } => Level::Error,
         }
     }

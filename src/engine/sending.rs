@@ -155,6 +155,11 @@ impl Engine {
         if records > 0 {
             *told_seq = seen.first_seq;
         }
+        let skipping = self.journal.is_skipping(lane) && seen.count > 0;
+        if skipping {
+            self.journal.note_dropped(records);
+        }
+        let records = if skipping { 0 } else { records };
         if seen.damaged > 0 || records > 0 {
             let (stretches, bytes) = (seen.damaged, seen.damaged_bytes);
             out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));

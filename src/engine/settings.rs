@@ -1,12 +1,13 @@
 //! The part of the configuration that the engine goes by, and what belongs to one host.
 
 use heapless::{String, Vec};
+use serde::Deserialize;
 
 use super::ident::NodeName;
 use crate::limits::{
     ADVERTISE_MAX, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
     CLOUD_TIMEOUT_MS_DEFAULT, DECLINED_BYTES_MAX_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT,
-    POLL_MS_DEFAULT, SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THINGS_MAX,
+    JOURNAL_BYTES_MAX_DEFAULT, POLL_MS_DEFAULT, SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THINGS_MAX,
 };
 
 /// What belongs to this host and process.
@@ -22,6 +23,16 @@ pub struct Host {
     pub version: String<16>,
     /// No share was named: one node, no redundancy.
     pub alone: bool,
+}
+
+/// What gives way when the journal is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The oldest segment.
+    DropOldest,
+    /// What comes in.
+    RefuseNewest,
 }
 
 /// What the site's configuration asks of the engine. Times are in ms.
@@ -47,6 +58,10 @@ pub struct Settings {
     pub batch_bytes_max: u32,
     /// See [`BATCH_AGE_MS_DEFAULT`].
     pub batch_age_ms_max: u32,
+    /// See [`JOURNAL_BYTES_MAX_DEFAULT`], in bytes.
+    pub journal_bytes_max: u64,
+    /// What gives way when the journal is full.
+    pub when_full: WhenFull,
     /// See [`DECLINED_BYTES_MAX_DEFAULT`], in bytes.
     pub declined_bytes_max: u64,
     /// Whether HA alerts have a thing to be sent for.
@@ -69,6 +84,8 @@ impl Default for Settings {
             batch_records_max: BATCH_RECORDS_DEFAULT,
             batch_bytes_max: BATCH_BYTES_DEFAULT,
             batch_age_ms_max: BATCH_AGE_MS_DEFAULT,
+            journal_bytes_max: JOURNAL_BYTES_MAX_DEFAULT,
+            when_full: WhenFull::DropOldest,
             declined_bytes_max: DECLINED_BYTES_MAX_DEFAULT,
             alerts: false,
             alive_every_ms: Vec::new(),

@@ -346,6 +346,8 @@ pub enum ShareOutcome {
         site: SiteId,
         /// Its class.
         class: ShareClass,
+        /// What is free there, in bytes; `u64::MAX`: not told.
+        free_bytes: u64,
     },
     /// `Load`: the files follow as the frame's body.
     Loaded,

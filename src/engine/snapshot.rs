@@ -6,6 +6,7 @@ use heapless::{String, Vec};
 
 use super::forward::Presence;
 use super::ident::{Lane, NodeName};
+use super::room::Told;
 use super::slot::SlotState;
 use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
 use super::{Engine, Stage};
@@ -106,6 +107,8 @@ impl Engine {
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
             ("locks-do-not-exclude", self.sight.is_lock_distrusted()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
+            ("journal-high", self.room.told() == Told::High),
+            ("journal-dropping", self.room.told() == Told::Dropping),
             ("cloud-declining", self.declining && self.stage == Stage::Master),
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),

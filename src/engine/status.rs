@@ -106,6 +106,8 @@ pub struct LaneStatus {
     pub delivered: u64,
     /// Records that the cloud refused in our own term: they are in the declined store.
     pub declined: u64,
+    /// Records given up because the journal was full, as far as is known.
+    pub dropped: u64,
     /// Damaged stretches of the journal that were set aside.
     pub damaged: u64,
 }

@@ -298,7 +298,11 @@ impl Share {
         match order {
             ShareOrder::Open => {
                 self.unlock(place);
-                ShareOutcome::Opened { site: SiteId([1; 16]), class: self.class }
+                ShareOutcome::Opened {
+                    site: SiteId([1; 16]),
+                    class: self.class,
+                    free_bytes: u64::MAX,
+                }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
             ShareOrder::Poll(poll) => {
@@ -345,7 +349,7 @@ impl Share {
             ShareOrder::Sweep { lane, before } => {
                 let mark = (before.term, before.segment);
                 self.segments.retain(|key, _| key.0 != lane.index() || (key.1, key.2) >= mark);
-                ShareOutcome::Swept { journal_bytes: 0 }
+                ShareOutcome::Swept { journal_bytes: self.journal_bytes(lane.index()) }
             }
             ShareOrder::Release(slot) => {
                 if let Some(slot) = slot {
@@ -356,6 +360,11 @@ impl Share {
             }
             ShareOrder::Attach | ShareOrder::Tidy { .. } => ShareOutcome::Done,
         }
+    }
+
+    fn journal_bytes(&self, lane: usize) -> u64 {
+        let groups = self.segments.iter().filter(|(key, _)| key.0 == lane).flat_map(|(_, all)| all);
+        groups.map(|(_, count)| count * u64::from(RECORD_BYTES)).sum()
     }
 
     fn try_lock(&mut self, place: usize, wanted: bool) -> LockSeen {

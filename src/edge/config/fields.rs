@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::VERSION;
+use crate::engine::settings::WhenFull;
 use crate::limits::{
     ALIVE_EVERY_MS_DEFAULT, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
     CLOUD_KEY_MAX, CLOUD_TIMEOUT_MS_DEFAULT, CONFIG_NAME_MAX, CONFIG_PATH_MAX,
@@ -160,16 +161,6 @@ impl Default for Journal {
             sync_ms: SYNC_MS_DEFAULT,
         }
     }
-}
-
-/// What gives way when the journal is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenFull {
-    /// The oldest segment.
-    DropOldest,
-    /// What comes in.
-    RefuseNewest,
 }
 
 /// The declined store.

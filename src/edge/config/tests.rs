@@ -61,6 +61,8 @@ fn every_field_is_taken() {
 fn settings_are_what_the_engine_needs() {
     let settings = taken(FULL).settings();
     let expected = Settings {
+        journal_bytes_max: 8_388_608,
+        when_full: WhenFull::RefuseNewest,
         declined_bytes_max: 65_536,
         configured: true,
         poll_ms: 100,

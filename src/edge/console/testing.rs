@@ -20,6 +20,7 @@ pub(crate) fn status(is_longest: bool) -> Status {
     let cursor = Cursor { term: u32::MAX, segment: u32::MAX, offset: u32::MAX, seq: u64::MAX };
     let lane = LaneStatus {
         declined: u64::MAX,
+        dropped: u64::MAX,
         cursor,
         journalled: u64::MAX,
         waiting: u64::MAX,

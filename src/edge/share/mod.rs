@@ -55,6 +55,7 @@ use crate::engine::share::{
     ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
 use crate::engine::slot::Slot;
+use crate::sys::space;
 
 /// The share, as one keeper holds it.
 pub struct Share {
@@ -178,7 +179,15 @@ impl Share {
         self.place.expected_site = Some(site);
         self.place.may_create = false;
         self.root = Some(root);
-        Ok(ShareOutcome::Opened { site, class })
+        let free_bytes = self.free_bytes();
+        Ok(ShareOutcome::Opened { site, class, free_bytes })
+    }
+
+    /// What is free on the share, in bytes. Where nobody tells, nothing is bounded by it.
+    fn free_bytes(&self) -> u64 {
+        let folder = std::fs::File::open(&self.place.data_dir);
+        let told = folder.and_then(|folder| space::free_bytes(folder.as_fd()));
+        told.ok().filter(|free| *free > 0).unwrap_or(u64::MAX)
     }
 
     fn end_term(&mut self) {

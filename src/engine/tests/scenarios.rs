@@ -233,3 +233,29 @@ fn a_refused_record_is_declined_and_the_rest_delivered() {
     assert_eq!((status.journal[0].declined, status.journal[0].waiting), (1, 0));
     assert_eq!(status.journal[0].delivered, 499);
 }
+
+#[test]
+fn a_full_journal_lets_its_oldest_segments_go_and_says_so() {
+    let mut site = Site::new(1);
+    site.settings.journal_bytes_max = 20 << 20;
+    site.settings.batch_records_max = 50_000;
+    site.run_for(2_000);
+    site.cloud = Verdict::Retry;
+    // Segments are closed at 4 MiB: the books hold 83,000 records of 50 bytes each.
+    for _ in 0..80 {
+        site.push(10_000);
+        site.run_for(500);
+    }
+    let status = site.status(0);
+    assert!(status.conditions.contains(&"journal-dropping"), "{:?}", status.conditions);
+    assert!(site.share.journal_bytes(0) <= 28 << 20, "{}", site.share.journal_bytes(0));
+    site.cloud = Verdict::Accepted;
+    site.run_for(100_000);
+    let status = site.status(0);
+    let (delivered, dropped) = (status.journal[0].delivered, status.journal[0].dropped);
+    assert!(dropped > 100_000, "{dropped}");
+    assert_eq!(delivered + dropped, 800_000, "each is delivered or counted");
+    let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
+    assert!(!told.contains(&"group-damaged"), "{told:?}");
+    assert_eq!(told[told.len() - 1], "journal-fine");
+}
