@@ -18,6 +18,7 @@ mod journal;
 mod kills;
 mod load;
 mod lockfile;
+mod sources;
 
 #[path = "../support/mod.rs"]
 mod support;
