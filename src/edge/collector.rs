@@ -50,6 +50,13 @@ pub enum Outcome {
     Fault(Text<FAULT_MAX>),
 }
 
+impl Outcome {
+    /// A failure, cut to what fits.
+    pub fn fault(why: &str) -> Self {
+        Self::Fault(text(why))
+    }
+}
+
 /// The sources that are files, with their things' keys: the order that gives each its number.
 pub fn file_sources(config: &Config) -> impl Iterator<Item = (&str, &FileSource)> {
     config.things.iter().flat_map(|thing| {
@@ -66,7 +73,7 @@ pub fn run(mut port: Port, config: &Config, folder: &Path) {
     while let Ok(CollectorOrder::Read { source }) = port.receive() {
         let outcome = match files.get(usize::from(source)) {
             Some(file) => file.read(folder, &mut buffer),
-            None => Outcome::Fault(text("no such source in this configuration")),
+            None => Outcome::fault("no such source in this configuration"),
         };
         if port.send(&CollectorAnswer { source, outcome }, &[]).is_err() {
             return;
@@ -90,13 +97,13 @@ impl<'a> Reader<'a> {
     fn read(&self, folder: &Path, buffer: &mut Vec<u8>) -> Outcome {
         buffer.clear();
         if let Err(error) = fill(&folder.join(self.file.path.as_str()), buffer) {
-            return Outcome::Fault(text(&format!("cannot be read: {error}")));
+            return Outcome::fault(&format!("cannot be read: {error}"));
         }
         let found = match &self.pattern {
             Some(pattern) => find(pattern, buffer),
             None => word(self.file.field.unwrap_or(1), buffer),
         };
-        found.map_or_else(|fault| Outcome::Fault(text(&fault)), Outcome::Value)
+        found.map_or_else(|fault| Outcome::fault(&fault), Outcome::Value)
     }
 }
 

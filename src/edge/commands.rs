@@ -1,9 +1,11 @@
 //! The commands: each takes its options, prints what it has to say, and gives an exit code.
 
+mod aside;
 mod client;
 mod init;
 mod run;
 mod snapshot;
+mod sources;
 mod status;
 mod survey;
 mod switchover;
@@ -47,6 +49,7 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
         Command::Run => unreachable!("it ran above"),
         Command::Init { new_id } => init::init(options, *new_id),
         Command::Status { json } => status::status(options, *json),
+        Command::Sources => sources::sources(options),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
     }
 }

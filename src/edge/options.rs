@@ -56,6 +56,8 @@ pub enum Command {
         /// As JSON.
         json: bool,
     },
+    /// Read every source once.
+    Sources,
     /// Hand the mastership over.
     Switchover {
         /// To whom; `None`: to whoever is first.
@@ -141,10 +143,12 @@ pub enum Verb {
     Status,
     /// `switchover`
     Switchover,
+    /// `sources`
+    Sources,
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Run, Self::Init, Self::Status, Self::Switchover];
+    const ALL: [Self; 5] = [Self::Run, Self::Init, Self::Status, Self::Switchover, Self::Sources];
 
     /// As it is typed.
     pub const fn name(self) -> &'static str {
@@ -153,6 +157,7 @@ impl Verb {
             Self::Init => "init",
             Self::Status => "status",
             Self::Switchover => "switchover",
+            Self::Sources => "sources",
         }
     }
 
@@ -162,6 +167,7 @@ impl Verb {
             Self::Init => "make a data directory and print its site id",
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
+            Self::Sources => "read every source once, print what would be recorded",
         }
     }
 
@@ -328,6 +334,7 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
         Verb::Run => Command::Run,
         Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
         Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
+        Verb::Sources => Command::Sources,
         Verb::Switchover => {
             let to = given.find(verb, "to");
             let to = to.map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;

@@ -4,14 +4,13 @@
 //! given up after a while.
 
 use std::fmt;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::edge::channel::{Link, Port};
+use super::aside::wait;
+use crate::edge::channel::Port;
 use crate::edge::children;
 use crate::edge::share::{Looked, look};
 use crate::engine::ident::{NodeName, Role};
@@ -20,7 +19,6 @@ use crate::engine::status::{
     CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
 };
 use crate::limits::{REPLY_BYTES_MAX, SURVEY_MS_MAX};
-use crate::sys::poll::{PollFd, poll};
 
 /// What the child found; with a snapshot as the frame's body.
 #[derive(Serialize, Deserialize)]
@@ -56,23 +54,11 @@ impl From<std::io::Error> for Failure {
 /// Looks at a data directory, [`SURVEY_MS_MAX`] at most; gives the snapshot as JSON.
 pub(super) fn survey(data_dir: &Path, own: &NodeName) -> Result<std::vec::Vec<u8>, Failure> {
     let mut child = children::spawn("edge-survey", &[], |port| answer(port, data_dir, own))?;
-    wait(&mut child.link)
-}
-
-fn wait(link: &mut Link) -> Result<std::vec::Vec<u8>, Failure> {
-    let begin = Instant::now();
-    let limit = Duration::from_millis(u64::from(SURVEY_MS_MAX));
-    loop {
-        if let Some(found) = link.receive::<Found>()? {
-            if found.fault.is_empty() {
-                return Ok(link.body().to_vec());
-            }
-            return Err(Failure::Fault(found.fault.as_str().to_owned()));
-        }
-        let left = limit.checked_sub(begin.elapsed()).ok_or(Failure::Silent)?;
-        let left_ms = u64::try_from(left.as_millis()).unwrap_or(0) + 1;
-        poll(&mut [PollFd::new(link.as_fd(), true, false)], Some(left_ms))?;
+    let found: Found = wait(&mut child.link, SURVEY_MS_MAX)?.ok_or(Failure::Silent)?;
+    if found.fault.is_empty() {
+        return Ok(child.link.body().to_vec());
     }
+    Err(Failure::Fault(found.fault.as_str().to_owned()))
 }
 
 /// In the child.

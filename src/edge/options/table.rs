@@ -17,16 +17,17 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
+const DATA: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status, Verb::Sources];
 const SHARE: &[Verb] = &[Verb::Run, Verb::Init, Verb::Status];
 const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover];
 const RUN: &[Verb] = &[Verb::Run];
 
-pub(super) static OPTIONS: [Known; 14] = [
+pub(super) static OPTIONS: [Known; 15] = [
     Known {
         long: "datadirpath",
         value: Some("PATH"),
         variable: Some("EDGE_DATADIRPATH"),
-        verbs: SHARE,
+        verbs: DATA,
         help: "the data directory that all nodes share;\nwithout it: alone on /var/lib/edge-agent",
     },
     Known {
@@ -61,7 +62,7 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "config",
         value: Some("FILE"),
         variable: Some("EDGE_CONFIG"),
-        verbs: RUN,
+        verbs: &[Verb::Run, Verb::Sources],
         help: "instead of edge.json in the data directory",
     },
     Known {
@@ -112,6 +113,13 @@ pub(super) static OPTIONS: [Known; 14] = [
         variable: None,
         verbs: &[Verb::Status],
         help: "print the snapshot as JSON",
+    },
+    Known {
+        long: "once",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Sources],
+        help: "read each source once, which is the default",
     },
     Known {
         long: "to",

@@ -26,6 +26,8 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("--new-id init", Command::Init { new_id: true }),
         ("status", Command::Status { json: false }),
         ("status --json", Command::Status { json: true }),
+        ("sources", Command::Sources),
+        ("sources --once --config x", Command::Sources),
         ("switchover", Command::Switchover { to: None }),
         ("switchover --to=gw-2", to("gw-2")),
         ("switchover --to gw-2", to("gw-2")),
@@ -47,8 +49,8 @@ fn help_and_version_go_before_anything_else() {
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
-        ("", "expected a command: run, init, status, switchover; see --help"),
-        ("walk", "\"walk\" is not a command; expected run, init, status, switchover"),
+        ("", "expected a command: run, init, status, switchover, sources; see --help"),
+        ("walk", "\"walk\" is not a command; expected run, init, status, switchover, sources"),
         ("run now", "run takes no argument, not \"now\""),
         ("run -x", "-x is not an option; see --help"),
         ("run --nodes a", "--nodes is not an option; see --help"),

@@ -37,6 +37,7 @@ use std::path::Path;
 pub use declined::{Entries, Entry, Position};
 use directory::{Making, Root, Wanted};
 use fetch::Fetcher;
+pub use load::read_config;
 use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
 use segments::Writer;
