@@ -61,6 +61,9 @@ fn a_source_that_hangs_costs_the_others_one_pause_and_the_agent_nothing() {
                 thread::sleep(Duration::from_secs(1));
                 // the collector may be gone
                 drop(file.write_all(b"42\n"));
+                drop(file);
+                // or it would be opened again before its end was seen
+                thread::sleep(Duration::from_millis(300));
             }
         }
     });
@@ -144,8 +147,8 @@ fn the_command_prints_what_would_be_recorded() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
         let done = command.args(["sources", "--once", "--config"]).arg(path).output();
         let done = done.expect("the command can be run");
-        let text = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into());
-        (done.status.code(), text.concat())
+        let text = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(text).expect("it prints UTF-8"))
     };
     let good = json!({ "file": { "path": "w1_slave", "pattern": "(?s)YES.*t=(-?[0-9]+)",
         "scale": 0.001, "unit": "°C", "metric": "temperature" } });
