@@ -239,11 +239,30 @@ pub const LOG_LINE_MAX: usize = 1_024;
 pub const SOURCE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a source's value.
 pub const SOURCE_VALUE_MAX: usize = 48;
-/// A source that keeps the collector for so long is stuck.
-pub const SOURCE_MS_MAX: u32 = 10_000;
+/// A source that keeps the collector for so long is stuck: the collector is killed.
+pub const SOURCE_MS_MAX: u32 = 5_000;
+/// First and longest time for which a stuck source is left alone: each try costs the others
+/// [`SOURCE_MS_MAX`].
+pub const SOURCE_WAIT_MS_MIN: u32 = 10_000;
+/// See [`SOURCE_WAIT_MS_MIN`].
+pub const SOURCE_WAIT_MS_MAX: u32 = 600_000;
+/// Collectors that were killed and are not yet reaped; with so many, none is started.
+pub const COLLECTORS_ABANDONED_MAX: usize = 2;
+/// Bytes of a source's pattern.
+pub const PATTERN_MAX: usize = 255;
+/// Bytes of memory that a compiled pattern may take.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a unit's name.
+pub const UNIT_MAX: usize = 32;
+/// Bytes of values of sources that wait in memory: for a sane clock, or for room in the journal.
+pub const HELD_BYTES_MAX: usize = 256 << 10;
+/// A wall clock before this, in ms since 1970, is not set: 2026-01-01T00:00:00Z. Each release
+/// moves it on; a constant, so that the same source gives the same binary.
+pub const WALL_MS_MIN: u64 = 1_767_225_600_000;
 /// Nesting of any JSON that we read.
 pub const JSON_DEPTH_MAX: usize = 16;
 
+const _: () = assert!(SOURCE_MS_MAX < SOURCE_WAIT_MS_MIN);
 const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
 const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);

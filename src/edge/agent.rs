@@ -7,6 +7,7 @@
 //!
 //! It decides nothing: the engine does. `hands` performs effects.
 
+mod collecting;
 mod hands;
 mod serving;
 
@@ -18,14 +19,14 @@ use heapless::String;
 use self::hands::{Hands, Soon};
 use super::children;
 use super::cloud::CloudSetup;
-use super::collector::{CollectorAnswer, CollectorOrder};
 use super::config::{self, Config, Files, Origin};
 use super::console::{Console, Token};
+use super::hold::Hold;
 use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
-use crate::engine::ident::Lane;
+use super::wall::Wall;
 use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
@@ -79,6 +80,8 @@ struct Agent {
     settings: Settings,
     hands: Hands,
     sources: Sources,
+    hold: Hold,
+    wall: Wall,
     signals: Signals,
     listen: Option<Listen>,
     watched: Vec<PollFd>,
@@ -119,6 +122,8 @@ impl Agent {
             settings: Settings::default(),
             hands: Hands::new(options.node.clone(), place, console, lease),
             sources: Sources::default(),
+            hold: Hold::default(),
+            wall: Wall::new(),
             signals,
             listen: options.console,
             watched: Vec::with_capacity(WATCHED_MAX),
@@ -134,6 +139,7 @@ impl Agent {
                 log::error!("agent: cannot wait: {error}");
                 return EXIT_UNAVAILABLE;
             }
+            self.wall.watch();
             self.take_signals();
             self.take_keeper();
             self.take_uplink();
@@ -160,9 +166,7 @@ impl Agent {
         self.hands.console.watch(&mut self.watched, now_ms);
         let mut due_ms = self.engine.deadline_ms(now_ms);
         due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
-        if self.hands.collecting.is_some() && self.hands.collector.is_some() {
-            due_ms = due_ms.min(self.sources.due_ms());
-        }
+        due_ms = due_ms.min(self.sources_due_ms());
         let wait_ms = (due_ms < u64::MAX).then(|| due_ms.saturating_sub(now_ms));
         poll(&mut self.watched, wait_ms)?;
         self.hands.console.turn(&self.watched[console_at..], boottime_ms());
@@ -219,9 +223,8 @@ impl Agent {
                 self.take_uplink();
                 self.hands.uplink = None;
                 self.event(Event::UplinkGone);
-            } else if is(&self.hands.collector) {
-                self.hands.collector = None;
-                self.sources.restart_at(boottime_ms());
+            } else {
+                self.reap_collector(pid);
             }
         }
     }
@@ -268,30 +271,7 @@ impl Agent {
         }
     }
 
-    fn take_collector(&mut self) {
-        while let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut()) {
-            let answer = link.flush().and_then(|()| link.receive::<CollectorAnswer>());
-            match answer {
-                Ok(None) => return,
-                Ok(Some(answer)) => self.collected(&answer),
-                Err(_) => Hands::cut(self.hands.collector.as_mut()),
-            }
-        }
-    }
-
-    fn collected(&mut self, answer: &CollectorAnswer) {
-        self.lines.clear();
-        self.sources.take(answer, wall_ms(), &mut self.lines);
-        if self.lines.is_empty() || self.hands.collecting.is_none() {
-            return;
-        }
-        if self.hands.gather(Lane::Readings, &self.lines).is_err() {
-            self.sources.count_dropped();
-        }
-        self.event(Event::Tick);
-    }
-
-    /// Has the sources read that are due, one after another.
+    /// Takes the configuration that the keeper has read.
     fn load(&mut self) {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
         let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
@@ -332,31 +312,12 @@ impl Agent {
         }
         self.hands.console.guard(token);
         self.settings = config.settings();
-        self.sources = Sources::new(&config, boottime_ms());
+        self.sources = Sources::new(&config, &self.sources, boottime_ms());
         self.hands.config = Some(config);
         self.hands.setup = Some(setup);
         self.hands.judge_intake();
         // A collector knows the configuration that it was started with.
         self.hands.stop_collector();
-        self.hands.start_collector();
-    }
-
-    fn read_sources(&mut self) {
-        if self.hands.collecting.is_none() {
-            return;
-        }
-        let now_ms = boottime_ms();
-        if self.hands.collector.is_none() && self.sources.may_restart(now_ms) {
-            self.hands.start_collector();
-        }
-        let Some(link) = self.hands.collector.as_mut().and_then(|child| child.link.as_mut()) else {
-            return;
-        };
-        while let Some(source) = self.sources.next_due(now_ms, wall_ms()) {
-            if link.send(&CollectorOrder::Read { source }, &[], None).is_err() {
-                break;
-            }
-        }
     }
 }
 

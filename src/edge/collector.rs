@@ -1,18 +1,22 @@
 //! The collector: a child that reads files and devices, one after another, as the agent asks.
 //!
 //! It decides nothing and knows no times: a source that takes long (a one-wire sensor: 0.75 s)
-//! holds up those asked for after it, and nothing else. It ends when the agent is gone.
+//! holds up those asked for after it, and nothing else; a pipe is waited for until its writer
+//! has closed it. The agent kills a collector that takes too long. It ends when the agent is
+//! gone.
 
-use std::fs::{File, OpenOptions};
+use std::borrow::Cow;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use heapless::String as Text;
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Port;
-use super::config::{Config, FileSource};
+use super::config::{self, Config, FileSource};
 use crate::limits::{SOURCE_BYTES_MAX, SOURCE_VALUE_MAX};
 
 /// Bytes of a fault's text.
@@ -40,10 +44,17 @@ pub struct CollectorAnswer {
 /// What was read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The word, as it stands in the file.
+    /// The number, as it stands in the file.
     Value(Text<SOURCE_VALUE_MAX>),
     /// Why there is none.
     Fault(Text<FAULT_MAX>),
+}
+
+impl Outcome {
+    /// A failure, cut to what fits.
+    pub fn fault(why: &str) -> Self {
+        Self::Fault(text(why))
+    }
 }
 
 /// The sources that are files, with their things' keys: the order that gives each its number.
@@ -54,20 +65,15 @@ pub fn file_sources(config: &Config) -> impl Iterator<Item = (&str, &FileSource)
     })
 }
 
-/// Whether there is anything for a collector to do.
-pub fn is_needed(config: &Config) -> bool {
-    file_sources(config).next().is_some()
-}
-
 /// Runs as a child until the agent is gone. Relative paths count from `folder`, the
 /// configuration file's.
 pub fn run(mut port: Port, config: &Config, folder: &Path) {
-    let files: Vec<&FileSource> = file_sources(config).map(|(_, file)| file).collect();
+    let files: Vec<Reader<'_>> = file_sources(config).map(|(_, file)| Reader::new(file)).collect();
     let mut buffer = Vec::with_capacity(SOURCE_BYTES_MAX);
     while let Ok(CollectorOrder::Read { source }) = port.receive() {
         let outcome = match files.get(usize::from(source)) {
-            Some(file) => read(file, folder, &mut buffer),
-            None => Outcome::Fault(text("no such source in this configuration")),
+            Some(file) => file.read(folder, &mut buffer),
+            None => Outcome::fault("no such source in this configuration"),
         };
         if port.send(&CollectorAnswer { source, outcome }, &[]).is_err() {
             return;
@@ -75,27 +81,52 @@ pub fn run(mut port: Port, config: &Config, folder: &Path) {
     }
 }
 
-fn read(file: &FileSource, folder: &Path, buffer: &mut Vec<u8>) -> Outcome {
-    buffer.clear();
-    if let Err(error) = fill(&folder.join(file.path.as_str()), buffer) {
-        return Outcome::Fault(text(&format!("cannot be read: {error}")));
+/// A source, its pattern made ready.
+struct Reader<'a> {
+    file: &'a FileSource,
+    pattern: Option<Regex>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(file: &'a FileSource) -> Self {
+        let pattern = file.pattern.as_deref().and_then(config::pattern);
+        assert_eq!(pattern.is_some(), file.pattern.is_some(), "F1: a valid pattern");
+        Self { file, pattern }
     }
-    let place = usize::try_from(file.field).unwrap_or(usize::MAX).saturating_sub(1);
-    let mut words = buffer.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let Some(word) = words.nth(place) else {
-        return Outcome::Fault(text(&format!("has no word {} in its first 64 KiB", file.field)));
-    };
-    match std::str::from_utf8(word).ok().and_then(|word| Text::try_from(word).ok()) {
-        Some(value) => Outcome::Value(value),
-        None => Outcome::Fault(text(&format!("word {} is no number", file.field))),
+
+    fn read(&self, folder: &Path, buffer: &mut Vec<u8>) -> Outcome {
+        buffer.clear();
+        if let Err(error) = fill(&folder.join(self.file.path.as_str()), buffer) {
+            return Outcome::fault(&format!("cannot be read: {error}"));
+        }
+        let found = match &self.pattern {
+            Some(pattern) => find(pattern, buffer),
+            None => word(self.file.field.unwrap_or(1), buffer),
+        };
+        found.map_or_else(|fault| Outcome::fault(&fault), Outcome::Value)
     }
+}
+
+fn word(place: u32, bytes: &[u8]) -> Result<Text<SOURCE_VALUE_MAX>, String> {
+    let index = usize::try_from(place).unwrap_or(usize::MAX).saturating_sub(1);
+    let mut words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let word =
+        words.nth(index).ok_or_else(|| format!("has no word {place} in its first 64 KiB"))?;
+    let word = std::str::from_utf8(word).ok().and_then(|word| Text::try_from(word).ok());
+    word.ok_or_else(|| format!("word {place} is no number"))
+}
+
+fn find(pattern: &Regex, bytes: &[u8]) -> Result<Text<SOURCE_VALUE_MAX>, String> {
+    let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
+    let found = pattern.captures(&text).and_then(|groups| groups.get(1));
+    let found = found.ok_or("the pattern is not in its first 64 KiB")?;
+    let found = Text::try_from(found.as_str().trim()).ok();
+    Ok(found.ok_or("what the pattern finds is no number")?)
 }
 
 /// Reads the beginning of a file.
 fn fill(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
-    // a pipe without a writer must not hold up the others
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY).open(path)?;
     let limit = u64::try_from(SOURCE_BYTES_MAX).expect("64 KiB");
     file.take(limit).read_to_end(buffer)?;
     Ok(())
@@ -145,7 +176,7 @@ mod tests {
         let read_one = |path: &str, field: u32| {
             let config = config(&source(path, field));
             let (_, file) = file_sources(&config).next().expect("one");
-            match read(file, &folder, &mut Vec::new()) {
+            match Reader::new(file).read(&folder, &mut Vec::new()) {
                 Outcome::Value(value) => Ok(value.as_str().to_owned()),
                 Outcome::Fault(fault) => Err(fault.as_str().to_owned()),
             }
@@ -169,9 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_finds_its_group() {
+        let pattern = |text: &str| config::pattern(text).expect("a pattern");
+        let bytes = b"4b 01 crc=9b YES\n4b 01 t=-21312\xff\n";
+        let found = |text: &str| find(&pattern(text), bytes).map(|found| found.as_str().to_owned());
+        assert_eq!(found("t=(-?[0-9]+)"), Ok("-21312".to_owned()));
+        assert_eq!(found("(?s)YES.*t=( *-?\\d\\d)"), Ok("-21".to_owned()));
+        let missing = found("NO.*t=([0-9]+)");
+        assert_eq!(missing, Err("the pattern is not in its first 64 KiB".to_owned()));
+        assert!(found("a|t=(x)").is_err(), "a group that took no part");
+        let long = find(&pattern("(.*)"), &[b'9'; SOURCE_VALUE_MAX + 1]);
+        assert_eq!(long, Err("what the pattern finds is no number".to_owned()));
+    }
+
+    #[test]
     fn it_answers_in_order_until_the_agent_is_gone() {
         let config = config(&[source("/proc/uptime", 1), source("/nowhere", 1)].join(","));
-        assert!(is_needed(&config));
         let (ours, theirs) = pair().expect("sockets");
         let child = std::thread::spawn(move || run(Port::new(theirs), &config, Path::new("/")));
         let mut link = Link::new(ours).expect("a socket");

@@ -8,6 +8,7 @@ mod journal;
 mod nodes;
 mod run;
 mod snapshot;
+mod sources;
 mod status;
 mod survey;
 mod switchover;
@@ -51,6 +52,7 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
         Command::Run => unreachable!("it ran above"),
         Command::Init { new_id } => init::init(options, *new_id),
         Command::Status { json } => status::status(options, *json),
+        Command::Sources => sources::sources(options),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
         Command::Check => check::check(options),
         Command::JournalVerify => journal::verify(options),

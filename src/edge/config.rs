@@ -25,6 +25,7 @@ use core::fmt;
 use heapless::String as Text;
 use serde::Deserialize;
 
+pub use check::pattern;
 pub use fields::{
     Alerts, Cloud, CloudKind, Console, Declined, FileSource, Ha, Intake, Journal, Level, Secret,
     Source, Thing,
@@ -275,12 +276,9 @@ fn check_things(config: &Config) -> Result<(), Objection> {
             let steps = [&here[..], &[Step::Key("sources")]].concat();
             return Err((steps, format!("expected at most {SOURCES_MAX} sources in all")));
         }
-        let is_empty = |source: &Source| source.file.is_none();
-        if let Some(source) = thing.sources.iter().position(is_empty)
-            && config.version <= VERSION
-        {
-            let steps = [&here[..], &[Step::Key("sources"), Step::Item(source)]].concat();
-            return Err((steps, "expected a kind of source: file".into()));
+        for (place, source) in thing.sources.iter().enumerate() {
+            let here = [&here[..], &[Step::Key("sources"), Step::Item(place)]].concat();
+            check_source(source, config.version, here)?;
         }
     }
     if config.registered_things().count() > THINGS_MAX {
@@ -288,6 +286,17 @@ fn check_things(config: &Config) -> Result<(), Objection> {
         return Err((vec![Step::Key("things")], problem));
     }
     Ok(())
+}
+
+fn check_source(source: &Source, version: u32, here: Vec<Step>) -> Result<(), Objection> {
+    match &source.file {
+        None if version <= VERSION => Err((here, "expected a kind of source: file".into())),
+        Some(FileSource { field: Some(_), pattern: Some(_), .. }) => {
+            let steps = [&here[..], &[Step::Key("file"), Step::Key("pattern")]].concat();
+            Err((steps, "expected only one of it and field".into()))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn fault_at(text: &[u8], file: &str, steps: &[Step], problem: String) -> Fault {

@@ -39,6 +39,8 @@ pub enum Refusal {
     Bad(Fault),
     /// One of its events is longer than a record may be.
     TooLarge(Fault),
+    /// One of its events has no timestamp, and the clock is not set.
+    NoClock,
 }
 
 impl From<Fault> for Refusal {
@@ -51,14 +53,15 @@ impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bad(fault) | Self::TooLarge(fault) => fault.fmt(out),
+            Self::NoClock => out.write_str("the clock is not set"),
         }
     }
 }
 
 /// Appends the records of `body` to `records` and tells how many they are: 1 at least.
 ///
-/// An event without a timestamp is given `wall_ms`, ms since the epoch.
-pub fn read(body: &[u8], wall_ms: u64, records: &mut Vec<u8>) -> Result<u32, Refusal> {
+/// An event without a timestamp is given `wall_ms`, ms since the epoch; `None`: it is refused.
+pub fn read(body: &[u8], wall_ms: Option<u64>, records: &mut Vec<u8>) -> Result<u32, Refusal> {
     let before = records.len();
     let mut reader = Reader { body, scanner: Scanner::new(body), wall_ms, records, count: 0 };
     match reader.body() {
@@ -82,7 +85,7 @@ struct Event<'a> {
 struct Reader<'a, 'out> {
     body: &'a [u8],
     scanner: Scanner<'a>,
-    wall_ms: u64,
+    wall_ms: Option<u64>,
     records: &'out mut Vec<u8>,
     count: u32,
 }
@@ -141,7 +144,8 @@ impl<'a> Reader<'a, '_> {
         }
         let rest = self.scanner.since(mark);
         let record = self.records.len();
-        if !event.write(self.wall_ms, self.records) {
+        let timestamp = event.timestamp.or(self.wall_ms).ok_or(Refusal::NoClock)?;
+        if !event.write(timestamp, self.records) {
             return Err(Fault::new(self.body, begin, EVENT_EXPECTED).into());
         }
         if self.records.len() - record > RECORD_BYTES_MAX {
@@ -229,7 +233,7 @@ impl<'a> Reader<'a, '_> {
 
 impl Event<'_> {
     /// Writes the record; false if something that it needs is missing.
-    fn write(&self, wall_ms: u64, out: &mut Vec<u8>) -> bool {
+    fn write(&self, timestamp: u64, out: &mut Vec<u8>) -> bool {
         let Some(thing_key) = self.thing_key else {
             return false;
         };
@@ -237,7 +241,7 @@ impl Event<'_> {
             return false;
         }
         out.extend_from_slice(b"{\"timestamp\":");
-        push_number(self.timestamp.unwrap_or(wall_ms), out);
+        push_number(timestamp, out);
         out.extend_from_slice(b",\"thing_key\":");
         thing_key.write_compact(out);
         if let Some(data) = self.data {
@@ -271,7 +275,7 @@ mod tests {
 
     fn records(body: &str) -> Result<String, String> {
         let mut out = b"before\n".to_vec();
-        let outcome = read(body.as_bytes(), WALL_MS, &mut out);
+        let outcome = read(body.as_bytes(), Some(WALL_MS), &mut out);
         let text = String::from_utf8(out).expect("records are ASCII");
         let added = text.strip_prefix("before\n").expect("what was there stays");
         match outcome {
@@ -391,14 +395,25 @@ mod tests {
             format!("{{\"timestamp\":1,\"thing_key\":\"a\",\"data\":{{\"x\":\"{text}\"}}}}\n")
         };
         let fits = of_length(RECORD_BYTES_MAX);
-        assert_eq!(read(fits.as_bytes(), 0, &mut out), Ok(1));
+        assert_eq!(read(fits.as_bytes(), None, &mut out), Ok(1));
         assert_eq!(out, fits.as_bytes());
         let body = format!("{}{}", of_length(100), of_length(RECORD_BYTES_MAX + 1));
-        match read(body.as_bytes(), 0, &mut out) {
+        match read(body.as_bytes(), None, &mut out) {
             Err(Refusal::TooLarge(fault)) => assert_eq!((fault.line, fault.column), (2, 1)),
             other => panic!("{other:?}"),
         }
         assert_eq!(out, fits.as_bytes(), "I1");
+    }
+
+    #[test]
+    fn without_a_clock_only_what_brings_its_time_is_taken() {
+        let mut out = Vec::new();
+        let stamped = "{\"timestamp\":7,\"thing_key\":\"a\",\"data\":{}}\n";
+        assert_eq!(read(stamped.as_bytes(), None, &mut out), Ok(1));
+        assert_eq!(out, stamped.as_bytes(), "the producer knows its own time");
+        let body = [stamped, "{\"thing_key\":\"a\",\"data\":{}}\n"].concat();
+        assert_eq!(read(body.as_bytes(), None, &mut out), Err(Refusal::NoClock));
+        assert_eq!(out, stamped.as_bytes(), "I1");
     }
 
     #[test]
@@ -427,7 +442,7 @@ mod tests {
                 }
             }
             let before = out.len();
-            match read(&body, WALL_MS, &mut out) {
+            match read(&body, Some(WALL_MS), &mut out) {
                 Ok(_) => assert!(out[before..].is_ascii(), "I2: {body:?}"),
                 Err(_) => assert_eq!(out.len(), before, "I1: {body:?}"),
             }

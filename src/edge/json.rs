@@ -455,6 +455,13 @@ impl<'a> Value<'a> {
         core::str::from_utf8(digits).ok()?.parse().ok()
     }
 
+    /// A number as near as `f64` comes to it, perhaps infinite; `None`: it is no number.
+    pub fn number(&self) -> Option<f64> {
+        let is_number = matches!(self.bytes().first(), Some(b'-' | b'0'..=b'9'));
+        let text = core::str::from_utf8(self.bytes()).ok().filter(|_| is_number)?;
+        text.parse().ok()
+    }
+
     /// Whether it is `true` or `false`, if it is either.
     pub fn flag(&self) -> Option<bool> {
         match self.bytes() {

@@ -58,6 +58,8 @@ pub enum Command {
         /// As JSON.
         json: bool,
     },
+    /// Read every source once.
+    Sources,
     /// Hand the mastership over.
     Switchover {
         /// To whom; `None`: to whoever is first.
@@ -158,10 +160,12 @@ pub enum Verb {
     Nodes,
     /// `journal`
     Journal,
+    /// `sources`
+    Sources,
 }
 
 impl Verb {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Run,
         Self::Init,
         Self::Check,
@@ -169,6 +173,7 @@ impl Verb {
         Self::Switchover,
         Self::Nodes,
         Self::Journal,
+        Self::Sources,
     ];
 
     /// As it is typed.
@@ -181,13 +186,19 @@ impl Verb {
             Self::Switchover => "switchover",
             Self::Nodes => "nodes",
             Self::Journal => "journal",
+            Self::Sources => "sources",
         }
     }
 
     /// The words that may follow it; empty: none.
     const fn words(self) -> &'static str {
         match self {
-            Self::Run | Self::Init | Self::Check | Self::Status | Self::Switchover => "",
+            Self::Run
+            | Self::Init
+            | Self::Check
+            | Self::Status
+            | Self::Switchover
+            | Self::Sources => "",
             Self::Nodes => "[forget NODE]",
             Self::Journal => "verify",
         }
@@ -202,6 +213,7 @@ impl Verb {
             Self::Switchover => "hand the mastership over",
             Self::Nodes => "list the site's nodes, or forget one",
             Self::Journal => "read the whole journal and report",
+            Self::Sources => "read every source once, print what would be recorded",
         }
     }
 
@@ -378,6 +390,7 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
         Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
         Verb::Check => Command::Check,
         Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
+        Verb::Sources => Command::Sources,
         Verb::Switchover => {
             let to = given.find(verb, "to");
             let to = to.map(|value| value.read(NAME_EXPECTED, NodeName::parse)).transpose()?;

@@ -1,41 +1,45 @@
 //! When each source is read, and what becomes of its value.
 //!
-//! Times are passed in; the agent asks only while it collects.
+//! Times are passed in; the agent asks only while it collects. The collector reads one source
+//! at a time.
 //!
 //! # Invariants
 //!
 //! - R1: a source is due at whole multiples of its interval by the wall clock, so that readings
 //!   of one interval come together; what was missed is not made up for.
-//! - R2: a source that was asked for is not asked for again before it answers.
-//! - R3: a record's value is a finite JSON number (RFC 8259 6).
+//! - R2: the next source is asked for once the one before has answered: what the collector is
+//!   at is known. The one due for longest goes first.
+//! - R3: a source that was stuck is left alone for a while that grows, and for as long as the
+//!   collector that it took along is not reaped; then it goes last. A try costs the others no
+//!   more than [`SOURCE_MS_MAX`].
 //! - R4: a failure is logged when it begins and when it ends.
 
 use heapless::String as Text;
 use log::{info, warn};
 
 use super::collector::{CollectorAnswer, Outcome, file_sources};
-use super::config::Config;
-use super::intake::push_number;
+use super::config::{Config, FileSource};
+use super::hold::Hold;
 use super::json::write_text;
+use super::value::{Figures, value};
 use crate::limits::{
     CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, METRIC_MAX, SOURCE_MS_MAX, SOURCE_VALUE_MAX,
-    THING_KEY_MAX,
+    SOURCE_WAIT_MS_MAX, SOURCE_WAIT_MS_MIN, THING_KEY_MAX,
 };
+use crate::sys::process::Pid;
 
 /// The sources of a configuration.
 #[derive(Debug, Default)]
 pub struct Sources {
     list: Vec<Source>,
-    /// The earliest time at which one is due, if nothing is asked before.
+    /// What the collector is at, and since when.
+    asked: Option<(u16, u64)>,
+    /// The earliest time at which one is due, if none was when last looked.
     due_ms: u64,
-    /// Where [`Sources::next_due`] goes on looking.
-    next: usize,
-    /// Asked for and not yet answered.
-    asked: usize,
-    /// When the collector was last given work or answered.
-    moved_ms: u64,
     restart_ms: u64,
     wait_ms: u32,
+    /// The rest of a record on its way into the hold.
+    rest: Vec<u8>,
     /// Values for which there was no room.
     dropped: u64,
     /// Values taken since the last one that was dropped; `None`: none was dropped.
@@ -45,10 +49,15 @@ pub struct Sources {
 #[derive(Debug)]
 struct Source {
     thing_key: Text<THING_KEY_MAX>,
+    path: Box<str>,
     metric: Text<METRIC_MAX>,
+    figures: Figures,
     every_ms: u32,
     due_ms: u64,
-    is_asked: bool,
+    /// How long it is left alone if it gets stuck again; 0: it answered last time (R3).
+    wait_ms: u32,
+    /// The collector that it took along.
+    taken_along: Option<Pid>,
     is_failing: bool,
     last: Option<Last>,
 }
@@ -63,78 +72,91 @@ pub struct Last {
 }
 
 impl Sources {
-    /// Those of this configuration, all due now.
-    pub fn new(config: &Config, now_ms: u64) -> Self {
-        let list: Vec<Source> = file_sources(config)
-            .map(|(thing_key, file)| Source {
-                thing_key: Text::try_from(thing_key).expect("as long as in the configuration"),
-                metric: file.metric.clone(),
-                every_ms: file.every_ms.max(1),
-                due_ms: now_ms,
-                is_asked: false,
-                is_failing: false,
-                last: None,
-            })
-            .collect();
-        Self { list, due_ms: now_ms, moved_ms: now_ms, ..Self::default() }
+    /// Those of this configuration, all due now. Of those that were there `before` it is still
+    /// known whether they are stuck.
+    pub fn new(config: &Config, before: &Self, now_ms: u64) -> Self {
+        let list = file_sources(config).map(|(thing_key, file)| {
+            let source = Source::new(thing_key, file, now_ms);
+            match before.list.iter().find(|other| other.is_same_as(&source)) {
+                None => source,
+                Some(Source { wait_ms, taken_along, is_failing, .. }) => Source {
+                    wait_ms: *wait_ms,
+                    taken_along: *taken_along,
+                    is_failing: *is_failing,
+                    ..source
+                },
+            }
+        });
+        let dropped = before.dropped;
+        Self { list: list.collect(), dropped, ..Self::default() }
     }
 
-    /// When [`Sources::next_due`] will have something; `u64::MAX`: never.
-    pub fn due_ms(&self) -> u64 {
-        if self.list.is_empty() { u64::MAX } else { self.due_ms }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
-    /// The next source to ask for, by its place in [`file_sources`]; `None` once there is no
-    /// other.
-    pub fn next_due(&mut self, now_ms: u64, wall_ms: u64) -> Option<u16> {
-        while let Some(source) = self.list.get_mut(self.next) {
-            let place = self.next;
-            self.next += 1;
-            if source.due_ms > now_ms {
-                continue;
-            }
-            source.due_ms = now_ms + until_next(source.every_ms, wall_ms);
-            if !source.is_asked {
-                source.is_asked = true;
-                if self.asked == 0 {
-                    self.moved_ms = now_ms;
-                }
-                self.asked += 1;
-                return u16::try_from(place).ok();
-            }
+    /// Whether any of them fails.
+    pub fn is_any_failing(&self) -> bool {
+        self.list.iter().any(|source| source.is_failing)
+    }
+
+    /// When [`Sources::next_due`] or [`Sources::stuck`] will have something; `u64::MAX`: never.
+    pub fn deadline_ms(&self) -> u64 {
+        match self.asked {
+            Some((_, since_ms)) => since_ms + u64::from(SOURCE_MS_MAX),
+            None if self.list.is_empty() => u64::MAX,
+            None => self.due_ms,
         }
-        self.next = 0;
-        self.due_ms = self.list.iter().map(|source| source.due_ms).min().unwrap_or(u64::MAX);
-        None
     }
 
-    /// Takes an answer; if it is a value, appends its record to `lines`.
-    pub fn take(&mut self, answer: &CollectorAnswer, wall_ms: u64, lines: &mut Vec<u8>) {
+    /// The source to ask for now, by its place in [`file_sources`].
+    pub fn next_due(&mut self, now_ms: u64, wall_ms: u64) -> Option<u16> {
+        if self.asked.is_some() || now_ms < self.due_ms {
+            return None;
+        }
+        let free = || self.list.iter().enumerate().filter(|(_, one)| one.taken_along.is_none());
+        let order = |(place, one): &(usize, &Source)| (one.wait_ms > 0, one.due_ms, *place);
+        let ready = free().filter(|(_, one)| one.due_ms <= now_ms).min_by_key(order);
+        let Some((place, _)) = ready else {
+            self.due_ms = free().map(|(_, one)| one.due_ms).min().unwrap_or(u64::MAX);
+            return None;
+        };
+        let source = &mut self.list[place];
+        source.due_ms = now_ms + until_next(source.every_ms, wall_ms);
+        let place = u16::try_from(place).expect("SOURCES_MAX fits");
+        self.asked = Some((place, now_ms));
+        Some(place)
+    }
+
+    /// Takes an answer; if it is a value, holds the rest of its record.
+    pub fn take(&mut self, answer: &CollectorAnswer, now_ms: u64, wall_ms: u64, hold: &mut Hold) {
         let Some(source) = self.list.get_mut(usize::from(answer.source)) else {
             return;
         };
-        if std::mem::take(&mut source.is_asked) {
-            self.asked -= 1;
-        }
-        self.moved_ms = u64::MAX;
+        self.asked = None;
+        self.due_ms = 0;
         self.wait_ms = 0;
+        source.wait_ms = 0;
         let number = match &answer.outcome {
-            Outcome::Value(word) => json_number(word).ok_or("is not a finite number"),
+            Outcome::Value(word) => value(word, source.figures),
             Outcome::Fault(fault) => Err(fault.as_str()),
         };
-        match number {
-            Ok(value) => {
-                source.write(&value, wall_ms, lines);
-                source.recovered();
-                source.last = Some(Last { value, wall_ms });
-                self.count_taken();
-            }
-            Err(fault) => source.failed(fault),
+        let value = match number {
+            Ok(value) => value,
+            Err(fault) => return source.failed(fault),
+        };
+        self.rest.clear();
+        source.write(&value, &mut self.rest);
+        source.recovered();
+        source.last = Some(Last { value, wall_ms });
+        match hold.push(now_ms, &self.rest) {
+            Ok(()) => self.count_taken(),
+            Err(_) => self.count_dropped(),
         }
     }
 
-    /// The value just taken found no room.
-    pub fn count_dropped(&mut self) {
+    fn count_dropped(&mut self) {
         self.dropped += 1;
         if self.taken_since.replace(0).is_none() {
             warn!("sources: no room for values of sources: they are dropped");
@@ -151,29 +173,50 @@ impl Sources {
         self.list.get(usize::from(source))?.last.as_ref()
     }
 
-    /// Whether the collector has been at one source for longer than `SOURCE_MS_MAX`: it is
-    /// best killed.
-    pub fn is_stuck(&mut self, now_ms: u64) -> bool {
-        if self.moved_ms == u64::MAX {
-            self.moved_ms = now_ms;
-        }
-        self.asked > 0 && now_ms.saturating_sub(self.moved_ms) > u64::from(SOURCE_MS_MAX)
+    /// Whether the collector has been at one source for longer than [`SOURCE_MS_MAX`]: it is
+    /// to be killed.
+    pub fn is_stuck(&self, now_ms: u64) -> bool {
+        self.asked.is_some() && now_ms >= self.deadline_ms()
     }
 
-    /// The collector ended: what it was asked for is asked for again when it is next due, and
-    /// another collector is started after a wait that grows until one answers.
-    pub fn restart_at(&mut self, now_ms: u64) {
-        for source in &mut self.list {
-            source.is_asked = false;
+    /// The collector was killed because of the source that it was at.
+    pub fn abandoned(&mut self, collector: Pid, now_ms: u64) {
+        let Some((place, _)) = self.asked.take() else { return };
+        let source = &mut self.list[usize::from(place)];
+        source.wait_ms = (2 * source.wait_ms).clamp(SOURCE_WAIT_MS_MIN, SOURCE_WAIT_MS_MAX);
+        source.due_ms = now_ms + u64::from(source.wait_ms);
+        source.taken_along = Some(collector);
+        source.failed(TOO_LONG);
+        self.due_ms = 0;
+    }
+
+    /// A collector that was abandoned has ended at last.
+    pub fn reaped(&mut self, collector: Pid) {
+        for source in self.list.iter_mut().filter(|one| one.taken_along == Some(collector)) {
+            source.taken_along = None;
         }
-        self.asked = 0;
+        self.due_ms = 0;
+    }
+
+    /// Another collector was started: it has been asked for nothing yet.
+    pub fn started(&mut self) {
+        self.asked = None;
+        self.due_ms = 0;
+    }
+
+    /// The collector ended by itself, or was ended for no fault of a source: what it was asked
+    /// for is asked for again when it is next due, and another collector is started after a
+    /// wait that grows until one answers.
+    pub fn restart_at(&mut self, now_ms: u64) {
+        self.asked = None;
+        self.due_ms = 0;
         self.wait_ms = (2 * self.wait_ms).clamp(CHILD_WAIT_MS_MIN, CHILD_WAIT_MS_MAX);
         self.restart_ms = now_ms + u64::from(self.wait_ms);
     }
 
-    /// Whether that wait is over.
-    pub fn may_restart(&self, now_ms: u64) -> bool {
-        now_ms >= self.restart_ms
+    /// When that wait is over; `u64::MAX`: there is nothing to read.
+    pub fn restart_ms(&self) -> u64 {
+        if self.list.is_empty() { u64::MAX } else { self.restart_ms }
     }
 
     fn count_taken(&mut self) {
@@ -190,9 +233,28 @@ impl Sources {
 }
 
 impl Source {
-    fn write(&self, value: &str, wall_ms: u64, lines: &mut Vec<u8>) {
-        lines.extend_from_slice(b"{\"timestamp\":");
-        push_number(wall_ms, lines);
+    fn new(thing_key: &str, file: &FileSource, now_ms: u64) -> Self {
+        Self {
+            thing_key: Text::try_from(thing_key).expect("as long as in the configuration"),
+            path: file.path.as_str().into(),
+            metric: file.metric.clone(),
+            figures: Figures { scale: file.scale, offset: file.offset },
+            every_ms: file.every_ms.max(1),
+            due_ms: now_ms,
+            wait_ms: 0,
+            taken_along: None,
+            is_failing: false,
+            last: None,
+        }
+    }
+
+    fn is_same_as(&self, other: &Self) -> bool {
+        let key = |one: &Self| (one.thing_key.clone(), one.metric.clone());
+        self.path == other.path && key(self) == key(other)
+    }
+
+    /// The record behind its timestamp.
+    fn write(&self, value: &str, lines: &mut Vec<u8>) {
         lines.extend_from_slice(b",\"thing_key\":");
         write_text(&self.thing_key, lines);
         lines.extend_from_slice(b",\"data\":{");
@@ -215,6 +277,9 @@ impl Source {
     }
 }
 
+const TOO_LONG: &str = "took longer than 5 s: left alone for a while";
+const _: () = assert!(SOURCE_MS_MAX == 5_000);
+
 /// Ms until the wall clock stands at a multiple of the interval (R1), at least half of one:
 /// a wake-up a little early must not make two readings.
 fn until_next(every_ms: u32, wall_ms: u64) -> u64 {
@@ -223,36 +288,10 @@ fn until_next(every_ms: u32, wall_ms: u64) -> u64 {
     if left_ms * 2 < every_ms { left_ms + every_ms } else { left_ms }
 }
 
-/// A word as a JSON number (R3); also `+1`, `.5`, `1.` and `007`, which JSON does not know.
-fn json_number(word: &str) -> Option<Text<SOURCE_VALUE_MAX>> {
-    let fits = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-    if !word.bytes().all(fits) || !word.parse::<f64>().is_ok_and(f64::is_finite) {
-        return None;
-    }
-    let (sign, rest) = match word.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", word.strip_prefix('+').unwrap_or(word)),
-    };
-    let mantissa_end = rest.find(['e', 'E']).unwrap_or(rest.len());
-    let (mantissa, exponent) = rest.split_at(mantissa_end);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let whole = whole.trim_start_matches('0');
-    let mut number = Text::new();
-    number.push_str(sign).ok()?;
-    number.push_str(if whole.is_empty() { "0" } else { whole }).ok()?;
-    if !fraction.is_empty() {
-        number.push('.').ok()?;
-        number.push_str(fraction).ok()?;
-    }
-    number.push_str(exponent).ok()?;
-    Some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::edge::config::{Origin, parse};
-    use crate::edge::json;
 
     fn sources(intervals: &[u32], now_ms: u64) -> Sources {
         let files: Vec<String> = intervals
@@ -269,11 +308,7 @@ mod tests {
             files.join(",")
         );
         let config = parse(text.as_bytes(), Origin::Named("edge.json")).expect("valid");
-        Sources::new(&config, now_ms)
-    }
-
-    fn due(sources: &mut Sources, now_ms: u64, wall_ms: u64) -> Vec<u16> {
-        std::iter::from_fn(|| sources.next_due(now_ms, wall_ms)).collect()
+        Sources::new(&config, &Sources::default(), now_ms)
     }
 
     fn value(source: u16, word: &str) -> CollectorAnswer {
@@ -285,10 +320,18 @@ mod tests {
         CollectorAnswer { source, outcome: Outcome::Fault(fault) }
     }
 
-    fn answer(sources: &mut Sources, asked: &[u16]) {
-        for source in asked {
-            sources.take(&value(*source, "1"), 0, &mut Vec::new());
-        }
+    fn answer(sources: &mut Sources, source: u16) {
+        sources.take(&value(source, "1"), 0, 0, &mut Hold::default());
+    }
+
+    /// All that is due now, answered at once.
+    fn round(sources: &mut Sources, now_ms: u64, wall_ms: u64) -> Vec<u16> {
+        let next = |sources: &mut Sources| {
+            let source = sources.next_due(now_ms, wall_ms)?;
+            answer(sources, source);
+            Some(source)
+        };
+        std::iter::from_fn(|| next(sources)).collect()
     }
 
     #[test]
@@ -296,13 +339,11 @@ mod tests {
         // the wall clock is 700 ms ahead of a multiple of 1000
         let wall_ms = |now_ms: u64| now_ms + 1_700_000_000_700;
         let mut sources = sources(&[1_000, 2_000], 5_000);
-        assert_eq!(sources.due_ms(), 5_000, "all at once at first");
         let mut times = Vec::new();
+        let mut now_ms = 5_000;
         for _ in 0..5 {
-            let now_ms = sources.due_ms();
-            let asked = due(&mut sources, now_ms, wall_ms(now_ms));
-            answer(&mut sources, &asked);
-            times.push((now_ms, asked));
+            times.push((now_ms, round(&mut sources, now_ms, wall_ms(now_ms))));
+            now_ms = sources.deadline_ms();
         }
         let expected = [
             (5_000, vec![0, 1]),
@@ -312,8 +353,8 @@ mod tests {
             (9_300, vec![0, 1]),
         ];
         assert_eq!(times, expected, "R1");
-        assert_eq!(due(&mut sources, 60_000, wall_ms(60_000)), [0, 1], "R1: once, not 50 times");
-        assert_eq!(sources.due_ms(), 60_300 + 1_000);
+        assert_eq!(round(&mut sources, 60_000, wall_ms(60_000)), [0, 1], "R1: once, not 50 times");
+        assert_eq!(sources.deadline_ms(), 60_300 + 1_000);
     }
 
     #[test]
@@ -326,20 +367,74 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_not_asked_for_twice_and_may_get_stuck() {
+    fn one_source_is_read_at_a_time() {
         let mut sources = sources(&[1_000, 1_000], 0);
-        assert_eq!(due(&mut sources, 0, 0), [0, 1]);
-        assert_eq!(due(&mut sources, 1_000, 1_000), [0; 0], "R2");
-        assert_eq!(sources.due_ms(), 2_000, "no busy wake-ups");
+        assert_eq!(sources.next_due(0, 0), Some(0));
+        assert_eq!(sources.next_due(1_000, 1_000), None, "R2");
         let limit_ms = u64::from(SOURCE_MS_MAX);
-        assert!(!sources.is_stuck(limit_ms));
-        assert!(sources.is_stuck(limit_ms + 1));
-        answer(&mut sources, &[0]);
-        assert!(!sources.is_stuck(limit_ms + 2), "it is at the next one");
-        assert!(sources.is_stuck(2 * limit_ms + 3));
+        assert_eq!(sources.deadline_ms(), limit_ms);
+        assert!(!sources.is_stuck(limit_ms - 1) && sources.is_stuck(limit_ms));
+        answer(&mut sources, 0);
+        assert!(!sources.is_stuck(60_000));
+        assert_eq!(sources.next_due(4_000, 4_000), Some(1), "R2: due for longer than 0");
+        assert!(!sources.is_stuck(8_999) && sources.is_stuck(9_000));
         sources.restart_at(30_000);
         assert!(!sources.is_stuck(60_000));
-        assert_eq!(due(&mut sources, 30_000, 30_000), [0, 1]);
+        assert_eq!(sources.next_due(30_000, 30_000), Some(0), "what was asked waits its turn");
+    }
+
+    #[test]
+    fn a_stuck_source_is_left_alone_and_then_goes_last() {
+        let mut sources = sources(&[1_000, 1_000, 1_000], 0);
+        let mut now_ms = 0;
+        let mut waits = Vec::new();
+        for number in 0..8 {
+            while sources.next_due(now_ms, 0).is_some_and(|source| source != 0) {
+                answer(&mut sources, 1);
+            }
+            let collector = Pid(number);
+            sources.abandoned(collector, now_ms);
+            assert!(!sources.is_stuck(u64::MAX) && sources.is_any_failing());
+            assert_eq!(round(&mut sources, 10_000_000, 0), [1, 2], "R3: not before it is reaped");
+            for one in &mut sources.list[1..] {
+                one.due_ms = now_ms + 1_000;
+            }
+            sources.reaped(Pid(number + 100));
+            assert_eq!(round(&mut sources, now_ms + 2_000, 0), [1, 2]);
+            sources.reaped(collector);
+            let wait_ms = u64::from(sources.list[0].wait_ms);
+            waits.push(wait_ms / 1_000);
+            now_ms += wait_ms;
+            assert_eq!(sources.list[0].due_ms, now_ms);
+            let first = sources.next_due(now_ms, 0);
+            assert_eq!(first, Some(1), "R3: last");
+            answer(&mut sources, 1);
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
+        answer(&mut sources, 0);
+        assert_eq!((sources.list[0].wait_ms, sources.is_any_failing()), (0, false));
+    }
+
+    #[test]
+    fn a_new_configuration_knows_what_is_stuck() {
+        let text = |path: &str| {
+            format!(
+                "{{\"site\":\"s\",\"cloud\":{{\"kind\":\"stdout\"}},\"things\":[{{\"thing_key\":\"a\",\
+                 \"sources\":[{{\"file\":{{\"path\":\"{path}\",\"metric\":\"m\"}}}}]}}]}}"
+            )
+        };
+        let config = |path: &str| {
+            parse(text(path).as_bytes(), Origin::Named("edge.json")).expect("a valid configuration")
+        };
+        let mut before = Sources::new(&config("/x"), &Sources::default(), 0);
+        assert_eq!(before.next_due(0, 0), Some(0));
+        before.abandoned(Pid(7), 5_000);
+        let mut same = Sources::new(&config("/x"), &before, 6_000);
+        assert_eq!(same.next_due(6_000, 0), None, "R3");
+        same.reaped(Pid(7));
+        assert_eq!(same.next_due(6_000, 0), Some(0), "the operator need not wait");
+        let mut other = Sources::new(&config("/y"), &before, 6_000);
+        assert_eq!(other.next_due(6_000, 0), Some(0));
     }
 
     #[test]
@@ -349,20 +444,22 @@ mod tests {
         for round in 0..9 {
             let now_ms = round * 100_000;
             sources.restart_at(now_ms);
-            let wait_ms = (0..=20_000).find(|wait_ms| sources.may_restart(now_ms + wait_ms));
-            waits.push(wait_ms.expect("bounded"));
+            waits.push(sources.restart_ms() - now_ms);
         }
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
-        answer(&mut sources, &[0]);
+        answer(&mut sources, 0);
         sources.restart_at(0);
-        assert!(sources.may_restart(100), "one that answered is trusted again");
+        assert_eq!(sources.restart_ms(), 100, "one that answered is trusted again");
+        assert_eq!(Sources::default().restart_ms(), u64::MAX);
     }
 
     #[test]
     fn a_value_becomes_a_record() {
         let mut sources = sources(&[1_000], 0);
+        let mut hold = Hold::default();
+        sources.take(&value(0, "+0.50"), 7_000, 0, &mut hold);
         let mut lines = Vec::new();
-        sources.take(&value(0, "+0.50"), 1_600_000_000_000, &mut lines);
+        hold.peek(9_000, 1_600_000_002_000, 1, &mut lines);
         let text = String::from_utf8(lines).expect("ASCII");
         assert_eq!(
             text,
@@ -375,56 +472,30 @@ mod tests {
     #[test]
     fn faults_make_no_record_and_keep_the_last_value() {
         let mut sources = sources(&[1_000], 0);
-        let mut lines = Vec::new();
-        answer(&mut sources, &[0]);
+        let mut hold = Hold::default();
+        answer(&mut sources, 0);
         for bad in [fault(0), value(0, "nan"), value(0, "kB"), fault(9)] {
-            sources.take(&bad, 5, &mut lines);
+            sources.take(&bad, 5, 5, &mut hold);
         }
-        assert!(lines.is_empty());
-        assert!(sources.list[0].is_failing);
+        assert!(hold.is_empty());
+        assert!(sources.is_any_failing());
         assert!(sources.last(0).is_some());
-        answer(&mut sources, &[0]);
-        assert!(!sources.list[0].is_failing);
+        answer(&mut sources, 0);
+        assert!(!sources.is_any_failing());
     }
 
     #[test]
     fn drops_are_counted_and_told_once() {
         let mut sources = sources(&[1_000], 0);
+        let mut hold = Hold::default();
+        while hold.push(0, b"x").is_ok() {}
         for _ in 0..3 {
-            answer(&mut sources, &[0]);
-            sources.count_dropped();
+            sources.take(&value(0, "1"), 0, 0, &mut hold);
         }
         assert_eq!((sources.dropped(), sources.taken_since), (3, Some(0)));
-        answer(&mut sources, &[0]);
-        answer(&mut sources, &[0]);
+        answer(&mut sources, 0);
+        assert_eq!(sources.taken_since, Some(1));
+        answer(&mut sources, 0);
         assert_eq!(sources.taken_since, None);
-    }
-
-    #[test]
-    fn numbers_are_those_of_json() {
-        for (word, number) in [
-            ("0", "0"),
-            ("-0", "-0"),
-            ("42", "42"),
-            ("+42", "42"),
-            ("007", "7"),
-            ("-007.50", "-7.50"),
-            (".5", "0.5"),
-            ("-.5e-3", "-0.5e-3"),
-            ("1.", "1"),
-            ("1.e+5", "1e+5"),
-            ("1E5", "1E5"),
-            ("123456789012345678901", "123456789012345678901"),
-        ] {
-            let found = json_number(word);
-            assert_eq!(found.as_deref(), Some(number), "{word}");
-            assert!(json::check(number.as_bytes()).is_ok(), "{word}");
-        }
-        for word in [
-            "", "+", "-", ".", "e5", "1e", "nan", "inf", "-inf", "infinity", "1e999", "0x10",
-            "1,5", "12kB",
-        ] {
-            assert_eq!(json_number(word), None, "{word}");
-        }
     }
 }

@@ -181,6 +181,11 @@ impl Ledger {
         self.numbers.len()
     }
 
+    /// The different records of all kinds that were delivered, in no order.
+    pub fn contents(&self) -> impl Iterator<Item = &Value> {
+        self.delivered.values().map(|delivery| &delivery.record)
+    }
+
     /// How many different records of all kinds were delivered.
     pub fn records(&self) -> usize {
         self.delivered.len()

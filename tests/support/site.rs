@@ -209,15 +209,20 @@ impl Site {
         self.start_with(node, &["--console", "off"]);
     }
 
-    /// Starts a node.
+    /// Starts a node, with arguments.
     pub fn start_with(&mut self, node: &str, arguments: &[&str]) {
+        self.start_in(node, arguments, &[]);
+    }
+
+    /// Starts a node, with arguments and variables.
+    pub fn start_in(&mut self, node: &str, arguments: &[&str], variables: &[(&str, &str)]) {
         assert!(!self.nodes.contains_key(node), "{node} runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log(node));
         let log = log.expect("site: cannot open a log");
         let mut command = self.command("run");
         command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
         command.args(["--node", node, "--log-level", "debug"]).args(arguments);
-        command.env("EDGE_TRACE_CONNECT", self.trace(node));
+        command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("site: cannot start the agent");
         lock(&STARTED).push(child.id());
@@ -306,6 +311,11 @@ impl Site {
     /// Asks a node's Unix socket.
     pub fn ask(&self, node: &str, method: &str, target: &str) -> std::io::Result<Reply> {
         ask_unix(&self.socket(node), method, target, b"", STATUS_LIMIT)
+    }
+
+    /// Posts to a node's Unix socket.
+    pub fn post(&self, node: &str, target: &str, body: &str) -> std::io::Result<Reply> {
+        ask_unix(&self.socket(node), "POST", target, body.as_bytes(), STATUS_LIMIT)
     }
 
     /// A node's status; `None`: it does not answer (yet).

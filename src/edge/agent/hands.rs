@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use heapless::Deque;
+use heapless::{Deque, Vec as List};
 
 use super::super::alerts::{self, Sender};
 use super::super::channel::Link;
@@ -26,6 +26,7 @@ use crate::engine::notes::{Alert, Level, Note};
 use crate::engine::segment::GroupOf;
 use crate::engine::share::ShareOrder;
 use crate::engine::{Effect, Event};
+use crate::limits::COLLECTORS_ABANDONED_MAX;
 use crate::sys::clock::wall_ms;
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Pid};
@@ -70,6 +71,8 @@ pub(super) struct Hands {
     pub(super) keeper: Option<Process>,
     pub(super) uplink: Option<Process>,
     pub(super) collector: Option<Process>,
+    /// Collectors that were killed and are not yet reaped.
+    pub(super) abandoned: List<Pid, COLLECTORS_ABANDONED_MAX>,
     pub(super) console: Console,
     pub(super) gathers: [Gather; 2],
     /// The term that is collected for; `None`: nothing is.
@@ -96,6 +99,7 @@ impl Hands {
             keeper: None,
             uplink: None,
             collector: None,
+            abandoned: List::new(),
             console,
             gathers: [Gather::default(), Gather::default()],
             collecting: None,
@@ -297,7 +301,6 @@ impl Hands {
         }
         self.collecting = Some(term);
         self.judge_intake();
-        self.start_collector();
     }
 
     fn stop_collecting(&mut self) {
@@ -312,25 +315,31 @@ impl Hands {
         self.console.set_intake(wanted && self.collecting.is_some());
     }
 
-    /// Starts the collector, if there is anything for it to read.
-    pub(super) fn start_collector(&mut self) {
-        let Some(config) = self.config.as_ref().filter(|_| self.collecting.is_some()) else {
-            return;
-        };
-        if self.collector.is_some() || !collector::is_needed(config) {
-            return;
-        }
+    /// Starts the collector; false: it cannot be.
+    pub(super) fn start_collector(&mut self) -> bool {
+        let Some(config) = &self.config else { return false };
         let folder = self.place.folder();
         let body = |port| collector::run(port, config, folder);
         match children::spawn("edge-collector", &[], body) {
             Ok(child) => self.collector = Some(child.into()),
             Err(error) => log::error!("collector: cannot be started: {error}"),
         }
+        self.collector.is_some()
     }
 
-    /// Ends the collector; it is reaped like any other.
-    pub(super) fn stop_collector(&mut self) {
-        Self::cut(self.collector.as_mut());
+    /// Ends the collector, if there is one, and tells which; it may take its time to end.
+    pub(super) fn stop_collector(&mut self) -> Option<Pid> {
+        let collector = self.collector.take()?;
+        collector.kill();
+        self.abandoned.push(collector.pid).expect("none is started while as many as fit remain");
+        Some(collector.pid)
+    }
+
+    /// A child ended; whether it was an abandoned collector.
+    pub(super) fn forget_abandoned(&mut self, pid: Pid) -> bool {
+        let count = self.abandoned.len();
+        self.abandoned.retain(|other| *other != pid);
+        self.abandoned.len() < count
     }
 
     fn gather_alert(&mut self, alert: &Alert) {

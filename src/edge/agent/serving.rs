@@ -4,10 +4,15 @@ use super::super::config;
 use super::super::console::{Answer, Ask, ConnectionId};
 use super::super::intake::{self, Refusal};
 use super::super::options::Listen;
+use super::super::wall::CLOCK_INVALID;
 use super::Agent;
 use crate::engine::Event;
 use crate::engine::ident::{Lane, NodeName};
-use crate::sys::clock::{boottime_ms, wall_ms};
+use crate::engine::status::Status;
+use crate::sys::clock::boottime_ms;
+
+const NO_CLOCK: &str =
+    "this gateway's clock is not set: bring a timestamp with each reading, or come again";
 
 impl Agent {
     pub(super) fn serve_console(&mut self) {
@@ -24,7 +29,8 @@ impl Agent {
     fn show(&mut self, connection: ConnectionId, ask: &Ask) {
         let now_ms = boottime_ms();
         let is_master = self.engine.is_master(now_ms);
-        let status = self.engine.status(now_ms);
+        let mut status = self.engine.status(now_ms);
+        self.add_conditions(&mut status);
         let answer = match ask {
             Ask::Health => Answer::Health { role: status.role, conditions: &status.conditions },
             Ask::Master => Answer::Master {
@@ -37,6 +43,18 @@ impl Agent {
             }
         };
         self.hands.console.answer(connection, answer);
+    }
+
+    /// The conditions that the engine knows nothing of.
+    fn add_conditions(&self, status: &mut Status) {
+        let holds = [
+            (CLOCK_INVALID, self.wall.is_invalid()),
+            ("source-failed", self.hands.collecting.is_some() && self.sources.is_any_failing()),
+        ];
+        for (name, _) in holds.into_iter().filter(|(_, holds)| *holds) {
+            // more than fit never hold at once
+            let _ = status.conditions.push(name);
+        }
     }
 
     /// Another node is master, or none, or the configuration wants no readings posted.
@@ -56,11 +74,13 @@ impl Agent {
             return;
         }
         self.lines.clear();
-        let taken = intake::read(self.hands.console.body(connection), wall_ms(), &mut self.lines);
+        let wall_ms = self.wall.valid_ms();
+        let taken = intake::read(self.hands.console.body(connection), wall_ms, &mut self.lines);
         if let Err(refusal) = taken {
             let answer = match refusal {
                 Refusal::Bad(fault) => Answer::Bad(fault),
                 Refusal::TooLarge(fault) => Answer::TooLarge(fault),
+                Refusal::NoClock => Answer::Unable { reason: NO_CLOCK },
             };
             self.hands.console.answer(connection, answer);
             return;

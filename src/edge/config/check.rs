@@ -2,6 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use regex_lite::{Regex, RegexBuilder};
+
+use crate::limits::PATTERN_PROGRAM_BYTES_MAX;
+
 /// `https://HOST[:PORT][/PATH]`, or `http://` to this host itself.
 ///
 /// minreq splits host and port at the first colon, so an IPv6 address cannot be written.
@@ -45,9 +49,31 @@ pub(super) fn is_listen_address(text: &str) -> bool {
     text == "off" || text.parse::<SocketAddr>().is_ok()
 }
 
+/// A pattern made ready; `None`: it is not a regular expression, or takes too much memory.
+pub fn pattern(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text).size_limit(PATTERN_PROGRAM_BYTES_MAX).build().ok()
+}
+
+/// A regular expression with one capture group.
+pub(super) fn is_pattern(text: &str) -> bool {
+    // the whole match counts as a group
+    pattern(text).is_some_and(|pattern| pattern.captures_len() == 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_have_one_group_and_are_bounded() {
+        for good in ["(a)", "MemFree: +([0-9]+)", "(?m)^t=(-?\\d+)$", "(?:a|b)(?P<v>.)"] {
+            assert!(is_pattern(good), "{good}");
+        }
+        for bad in ["", "a", "(a)(b)", "(a", "(?=a)(b)", "(a{1000}{1000})", "(\\1)"] {
+            assert!(!is_pattern(bad), "{bad}");
+        }
+        assert!(!is_pattern(&format!("{}a{}", "(".repeat(120), ")".repeat(120))));
+    }
 
     #[test]
     fn urls_are_https_or_stay_on_this_host() {

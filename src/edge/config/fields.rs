@@ -12,8 +12,8 @@ use crate::limits::{
     ALIVE_EVERY_MS_DEFAULT, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
     CLOUD_KEY_MAX, CLOUD_TIMEOUT_MS_DEFAULT, CONFIG_NAME_MAX, CONFIG_PATH_MAX,
     DECLINED_BYTES_MAX_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, JOURNAL_BYTES_MAX_DEFAULT,
-    LISTEN_MAX, METRIC_MAX, POLL_MS_DEFAULT, SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT, THING_KEY_MAX,
-    URL_MAX,
+    LISTEN_MAX, METRIC_MAX, PATTERN_MAX, POLL_MS_DEFAULT, SEIZE_MS_DEFAULT, SYNC_MS_DEFAULT,
+    THING_KEY_MAX, UNIT_MAX, URL_MAX,
 };
 
 /// Where to forward to, and how.
@@ -178,7 +178,7 @@ impl Default for Declined {
 }
 
 /// A thing, and what is read for it.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct Thing {
     /// Its key in the cloud.
     pub thing_key: Text<THING_KEY_MAX>,
@@ -195,21 +195,33 @@ pub struct Thing {
 
 /// Something that is read at intervals: just one of its fields is there, or none if a newer
 /// version knows another one.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct Source {
-    /// A word of a file.
+    /// A number in a file.
     #[serde(default)]
     pub file: Option<FileSource>,
 }
 
-/// A word of a file.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+/// A number in a file: one of its words, or what a pattern finds.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct FileSource {
     /// Its path, relative to the configuration file.
     pub path: Text<CONFIG_PATH_MAX>,
-    /// Which of its words, separated by white space, from 1.
-    #[serde(default = "first_field")]
-    pub field: u32,
+    /// Which of its words, separated by white space, from 1; `None` with a pattern, else 1.
+    #[serde(default)]
+    pub field: Option<u32>,
+    /// A regular expression, for [`super::pattern`]; its capture group is the number.
+    #[serde(default)]
+    pub pattern: Option<Text<PATTERN_MAX>>,
+    /// What the number is multiplied by.
+    #[serde(default)]
+    pub scale: Option<f64>,
+    /// What is added then.
+    #[serde(default)]
+    pub offset: Option<f64>,
+    /// The result's unit, for people only: it is not part of a record.
+    #[serde(default)]
+    pub unit: Text<UNIT_MAX>,
     /// What to call it.
     pub metric: Text<METRIC_MAX>,
     /// How often it is read.
@@ -256,10 +268,6 @@ pub(super) const fn version() -> u32 {
 
 const fn alive_every_ms() -> u32 {
     ALIVE_EVERY_MS_DEFAULT
-}
-
-const fn first_field() -> u32 {
-    1
 }
 
 const fn every_ms() -> u32 {

@@ -2,12 +2,13 @@
 //!
 //! The check recurses as deep as the table below, whatever the text holds.
 
-use super::check::{is_cloud_url, is_header_value, is_listen_address};
+use super::check::{is_cloud_url, is_header_value, is_listen_address, is_pattern};
 use super::{Fault, VERSION};
 use crate::edge::json::{self, Kind, Scanner, Text, Value};
 use crate::limits::{
     BATCH_BYTES_MAX, CLOUD_KEY_MAX, CONFIG_NAME_MAX, CONFIG_PATH_MAX, GROUP_BYTES_MAX, LISTEN_MAX,
-    METRIC_MAX, SEGMENT_BYTES_MAX, SOURCES_MAX, THING_KEY_MAX, THINGS_MAX, URL_MAX,
+    METRIC_MAX, PATTERN_MAX, SEGMENT_BYTES_MAX, SOURCES_MAX, THING_KEY_MAX, THINGS_MAX, UNIT_MAX,
+    URL_MAX,
 };
 
 /// What a value must be.
@@ -22,6 +23,8 @@ enum Shape {
     Special(usize, fn(&str) -> bool, &'static str),
     /// A whole number in this range.
     Whole(u64, u64),
+    /// A number of at most this size either way; other than 0 if the flag says so.
+    Number(f64, bool),
     /// `true` or `false`.
     Flag,
     /// One of these strings.
@@ -109,9 +112,19 @@ const THING: Shape = Shape::Object(&[
 
 const SOURCE: Shape = Shape::Object(&[optional("file", FILE)]);
 
+/// Of scale and offset: beyond it, a slip of the pen.
+const FACTOR_MAX: f64 = 1e15;
+
+const PATTERN_EXPECTED: &str =
+    "a regular expression with one capture group, the number, such as MemFree: +([0-9]+)";
+
 const FILE: Shape = Shape::Object(&[
     required("path", Shape::Text(CONFIG_PATH_MAX)),
     optional("field", Shape::Whole(1, 100_000)),
+    optional("pattern", Shape::Special(PATTERN_MAX, is_pattern, PATTERN_EXPECTED)),
+    optional("scale", Shape::Number(FACTOR_MAX, true)),
+    optional("offset", Shape::Number(FACTOR_MAX, false)),
+    optional("unit", Shape::Text(UNIT_MAX)),
     required("metric", Shape::Text(METRIC_MAX)),
     optional("every_ms", Shape::Whole(10, DAY_MS)),
 ]);
@@ -169,6 +182,7 @@ impl Walk<'_> {
             Shape::Text(_)
             | Shape::Special(..)
             | Shape::Whole(..)
+            | Shape::Number(..)
             | Shape::Flag
             | Shape::Choice(_) => self.scalar(shape),
         }
@@ -278,6 +292,13 @@ fn problem_of(value: &Value<'_>, shape: &Shape) -> Option<String> {
             let is_in_range = |number: u64| (*min..=*max).contains(&number);
             let problem = || format!("expected a whole number from {min} to {max}");
             (!value.whole_number().is_some_and(is_in_range)).then(problem)
+        }
+        Shape::Number(size_max, other_than_zero) => {
+            let is_good =
+                |number: f64| number.abs() <= *size_max && !(*other_than_zero && number == 0.0);
+            let but = if *other_than_zero { ", not 0" } else { "" };
+            let problem = || format!("expected a number from -{size_max:e} to {size_max:e}{but}");
+            (!value.number().is_some_and(is_good)).then(problem)
         }
         Shape::Flag => value.flag().is_none().then(|| "expected true or false".into()),
         Shape::Choice(choices) => {

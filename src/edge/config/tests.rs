@@ -51,7 +51,7 @@ fn every_field_is_taken() {
     let thing = &config.things[0];
     assert_eq!((thing.thing_key.as_str(), thing.name.as_str()), ("7t38b9dbt9", "Compressor 😀 ä"));
     let file = thing.sources[0].file.as_ref().expect("a file");
-    assert_eq!((file.path.as_str(), file.field, file.every_ms), ("/proc/loadavg", 2, 10));
+    assert_eq!((file.path.as_str(), file.field, file.every_ms), ("/proc/loadavg", Some(2), 10));
     assert_eq!(file.metric, "load5");
     assert_eq!(config.things[1].name, "other", "a thing without a name goes by its key");
     assert!(config.warnings.is_empty());
@@ -110,7 +110,21 @@ fn everything_else_has_the_default_of_the_contract() {
         r#""things":[{"thing_key":"t","sources":[{"file":{"path":"p","metric":"m"}}]}],"site""#,
     );
     let file = taken(&with_source).things[0].sources[0].file.clone().expect("a file");
-    assert_eq!((file.field, file.every_ms), (1, 1_000));
+    assert_eq!((file.field, file.every_ms), (None, 1_000));
+    assert_eq!((file.pattern, file.scale, file.offset), (None, None, None));
+    assert_eq!(file.unit, "");
+}
+
+#[test]
+fn a_file_source_has_a_pattern_and_figures() {
+    let text = FULL.replace(
+        "\"field\": 2",
+        r#""pattern": "t=(-?\\d+)", "scale": 1E-3, "offset": -273, "unit": "\u00b0C""#,
+    );
+    let config = taken(&text);
+    let file = config.things[0].sources[0].file.as_ref().expect("a file");
+    assert_eq!((file.field, file.pattern.as_deref()), (None, Some("t=(-?\\d+)")));
+    assert_eq!((file.scale, file.offset, file.unit.as_str()), (Some(1e-3), Some(-273.0), "°C"));
 }
 
 #[test]
@@ -176,6 +190,25 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "things[0].sources[0].modbus: unknown field; expected one of file",
     ),
     ("{ \"file\":", "{}, { \"file\":", "things[0].sources[0]: expected a kind of source: file"),
+    (
+        "\"field\": 2",
+        "\"field\": 2, \"pattern\": \"(a)\"",
+        "things[0].sources[0].file.pattern: expected only one of it and field",
+    ),
+    (
+        "\"field\": 2",
+        "\"pattern\": \"(a\"",
+        "15:68: things[0].sources[0].file.pattern: expected a reg",
+    ),
+    ("\"field\": 2", "\"pattern\": \"a\"", "file.pattern: expected a regular expression with one"),
+    ("\"field\": 2", "\"pattern\": 2", "file.pattern: expected a text of 1 to 255 bytes"),
+    ("\"field\": 2", "\"field\": 0", "file.field: expected a whole number from 1 to 100000"),
+    ("\"field\": 2", "\"scale\": 0.0", "file.scale: expected a number from -1e15 to 1e15, not 0"),
+    ("\"field\": 2", "\"scale\": 1e999", "file.scale: expected a number below 1.8e308"),
+    ("\"field\": 2", "\"offset\": \"1\"", "file.offset: expected a number from -1e15 to 1e15"),
+    ("\"field\": 2", "\"offset\": null", "file.offset: expected a number from -1e15 to 1e15"),
+    ("\"field\": 2", "\"offset\": -1.1e15", "file.offset: expected a number from -1e15 to 1e15"),
+    ("\"field\": 2", "\"unit\": \"\"", "file.unit: expected a text of 1 to 32 bytes"),
     (
         "\"other\" }",
         "\"7t38b9dbt9\" }",

@@ -17,19 +17,19 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
-const SHARE: &[Verb] =
-    &[Verb::Check, Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal];
+const DATA: &[Verb] =
+    &[Verb::Check, Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal, Verb::Sources];
 const SITE: &[Verb] = &[Verb::Check, Verb::Run, Verb::Init, Verb::Status];
 const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
 const RUN: &[Verb] = &[Verb::Run];
 const PLACE: &[Verb] = &[Verb::Run, Verb::Check];
 
-pub(super) static OPTIONS: [Known; 14] = [
+pub(super) static OPTIONS: [Known; 15] = [
     Known {
         long: "datadirpath",
         value: Some("PATH"),
         variable: Some("EDGE_DATADIRPATH"),
-        verbs: SHARE,
+        verbs: DATA,
         help: "the data directory that all nodes share;\nwithout it: alone on /var/lib/edge-agent",
     },
     Known {
@@ -64,7 +64,7 @@ pub(super) static OPTIONS: [Known; 14] = [
         long: "config",
         value: Some("FILE"),
         variable: Some("EDGE_CONFIG"),
-        verbs: PLACE,
+        verbs: &[Verb::Run, Verb::Check, Verb::Sources],
         help: "instead of edge.json in the data directory",
     },
     Known {
@@ -115,6 +115,13 @@ pub(super) static OPTIONS: [Known; 14] = [
         variable: None,
         verbs: &[Verb::Status],
         help: "print the snapshot as JSON",
+    },
+    Known {
+        long: "once",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Sources],
+        help: "read each source once, which is the default",
     },
     Known {
         long: "to",

@@ -27,6 +27,8 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("--new-id init", Command::Init { new_id: true }),
         ("status", Command::Status { json: false }),
         ("status --json", Command::Status { json: true }),
+        ("sources", Command::Sources),
+        ("sources --once --config x", Command::Sources),
         ("switchover", Command::Switchover { to: None }),
         ("switchover --to=gw-2", to("gw-2")),
         ("switchover --to gw-2", to("gw-2")),
@@ -54,11 +56,11 @@ fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
         (
             "",
-            "expected a command: run, init, check, status, switchover, nodes, journal; see --help",
+            "expected a command: run, init, check, status, switchover, nodes, journal, sources; see --help",
         ),
         (
             "walk",
-            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, journal",
+            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, journal, sources",
         ),
         ("run now", "run takes no argument, not \"now\""),
         ("journal", "journal: expected verify"),

@@ -69,6 +69,11 @@ fn take(
     Ok(None)
 }
 
+/// The bytes of a configuration file, for a command. May hang with the share.
+pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    read(path, CONFIG_BYTES_MAX)
+}
+
 /// C1: opened without waiting, so that a pipe does not hold up the keeper.
 fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;

@@ -40,6 +40,7 @@ use std::path::Path;
 pub use declined::{Entries, Entry, Position};
 use directory::{Making, Root, Wanted};
 use fetch::Fetcher;
+pub use load::read_config;
 use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
 pub use probe::{Level, Probe, Probed, probe};
