@@ -51,7 +51,7 @@ impl Agent {
         }
         let Some(wall_ms) = self.wall.valid_ms() else { return };
         let mut is_any = false;
-        while !self.hold.is_empty() {
+        while !self.hold.is_empty() && self.engine.has_room() {
             self.lines.clear();
             let (now_ms, most) = (boottime_ms(), GROUP_BYTES_MAX / 2);
             let taken = self.hold.peek(now_ms, wall_ms, most, &mut self.lines);

@@ -85,6 +85,10 @@ impl Agent {
             self.hands.console.answer(connection, answer);
             return;
         }
+        if !self.engine.has_room() {
+            self.hands.console.answer(connection, Answer::Full);
+            return;
+        }
         let lines = core::mem::take(&mut self.lines);
         match self.hands.gather(Lane::Readings, &lines) {
             Ok(through_seq) => self.hands.console.wait_durable(connection, through_seq),
