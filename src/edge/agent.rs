@@ -84,6 +84,8 @@ struct Agent {
     wall: Wall,
     signals: Signals,
     listen: Option<Listen>,
+    /// The last configuration that was read is not the one in force.
+    is_config_refused: bool,
     watched: Vec<PollFd>,
     lines: Vec<u8>,
 }
@@ -126,6 +128,7 @@ impl Agent {
             wall: Wall::new(),
             signals,
             listen: options.console,
+            is_config_refused: false,
             watched: Vec::with_capacity(WATCHED_MAX),
             lines: Vec::new(),
         })
@@ -275,12 +278,16 @@ impl Agent {
     fn load(&mut self) {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
         let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
-        match self.judge(&files) {
+        let judged = self.judge(&files);
+        self.is_config_refused = judged.is_err();
+        let path = self.hands.place.config_path();
+        let path = path.display();
+        match judged {
             Ok(Some(judged)) => self.take_config(judged),
             Ok(None) if self.hands.config.is_none() => {
-                log::warn!("config: there is no edge.json: nothing is collected until there is");
+                log::warn!("config: there is no {path}: nothing is collected until there is");
             }
-            Ok(None) => log::error!("config: edge.json is gone; the old one stays in force"),
+            Ok(None) => log::error!("config: {path} is gone; the old one stays in force"),
             Err(fault) => log::error!("config: refused: {fault}"),
         }
         self.listen_on_tcp();

@@ -165,6 +165,7 @@ impl Console {
     /// `poll(2)`.
     pub fn turn(&mut self, fds: &[PollFd], now_ms: u64) {
         self.tick(now_ms);
+        self.answer_late();
         for place in 0..self.places.len() {
             let found = self.places[place].connection.as_mut().and_then(|connection| {
                 let watched = connection.watched.take()?;
@@ -257,6 +258,19 @@ impl Console {
             self.with(place, |connection, buffers, bodies| match connection.waits_for() {
                 Some(seq) if fits(seq) => connection.answer(answer, buffers, bodies, now_ms),
                 Some(_) | None => Ok(()),
+            });
+        }
+    }
+
+    /// Readings that are not durable by the end of their request: nobody knows (503).
+    fn answer_late(&mut self) {
+        let now_ms = self.now_ms;
+        for place in 0..self.places.len() {
+            self.with(place, |connection, buffers, bodies| {
+                if connection.waits_for().is_some() && connection.deadline_ms() <= now_ms {
+                    return connection.answer(Answer::Unknown, buffers, bodies, now_ms);
+                }
+                Ok(())
             });
         }
     }

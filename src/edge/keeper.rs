@@ -39,6 +39,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The configuration's file.
+    pub fn config_path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.data_dir.join("edge.json"))
+    }
+
     /// The folder of the configuration: relative paths in it start there.
     pub fn folder(&self) -> &Path {
         let beside = self.config.as_deref().and_then(Path::parent);
@@ -63,20 +68,6 @@ pub struct KeeperAnswer {
     pub number: u32,
     /// What became of it.
     pub outcome: ShareOutcome,
-}
-
-/// The first frame that an uplink gets over its socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Hello {
-    /// Whether the share lock is held; then a copy of its descriptor comes with the frame.
-    pub locked: bool,
-}
-
-/// The head of a frame whose body is a batch: whole records, each with its `\n`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct BatchHead {
-    /// Number of the request that carries it.
-    pub request: u32,
 }
 
 /// Does what the agent orders until its channel ends.

@@ -191,7 +191,11 @@ impl Engine {
             return;
         }
         mandate.proven(start_ms, wrote_slot, saw_all);
-        self.lease_over_told = false;
+        if self.lease_over_told && mandate.has_lease(now.ms) {
+            self.lease_over_told = false;
+            let term = mandate.term();
+            out(Effect::Note(Note::Term { term, what: TermNote::LeaseBack }));
+        }
         self.sight.note_slot(now.ms, mandate.slot());
         let (term, end_ms) = (mandate.term(), mandate.lease_end_ms());
         if mandate.may_forward(now.ms) && !self.fenced_told {

@@ -23,7 +23,8 @@
 //! - N4: a stall is not a loss: past the lease nothing is forwarded, and the next proof decides.
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
-//! books), `forward` (the uplink's books), `room` (a full journal), `roster` (other nodes), `notes` (what is said).
+//! books), `forward` (the uplink's books), `sizing` (batches and refusals),
+//! `room` (a full journal), `roster` (other nodes), `notes` (what is said).
 //! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
 
 pub mod cloud;
@@ -221,6 +222,27 @@ enum Asked {
     },
     Tidy,
     Release,
+}
+
+impl Asked {
+    /// As a person would call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "opening the data directory",
+            Self::Load => "reading the configuration",
+            Self::Poll { .. } => "a poll",
+            Self::Claim { .. } | Self::Announce => "a claim",
+            Self::Prove { .. } => "a proof",
+            Self::Append { .. } => "writing the journal",
+            Self::Fetch { .. } | Self::Newest { .. } => "reading the journal",
+            Self::Decline { .. } => "writing the declined store",
+            Self::Survey => "reading all slots",
+            Self::Attach => "greeting the uplink",
+            Self::Nodes { .. } => "the nodes' records",
+            Self::Sweep { .. } | Self::Tidy => "deleting what is done with",
+            Self::Release => "releasing the term",
+        }
+    }
 }
 
 /// The keeper process and what it was asked.
@@ -513,7 +535,7 @@ impl Engine {
                 self.journal.swept(lane, before);
                 self.room.counted(lane, *journal_bytes);
             }
-            (Asked::Release, ShareOutcome::Done) => self.released(now, out),
+            (Asked::Release, ShareOutcome::Done) => self.released(now, true, out),
             // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
             (Asked::Load | Asked::Attach | Asked::Tidy, _) => {}
             (asked, outcome) => panic!("N1: the keeper answered {outcome:?} to {asked:?}"),
@@ -549,7 +571,7 @@ impl Engine {
             Asked::Load | Asked::Poll { .. } | Asked::Claim { .. } | Asked::Announce => {
                 self.standby_failed(now, asked, error, out);
             }
-            Asked::Release => self.released(now, out),
+            Asked::Release => self.released(now, false, out),
             Asked::Nodes { last } => {
                 // A last record that cannot be written does not hold up the end.
                 self.record_left = last;
@@ -577,10 +599,11 @@ impl Engine {
 
     /// Says so when the share is late with its answer (N4).
     fn watch_keeper(&mut self, now: Now, out: &mut Out<'_>) {
-        let Some((_, start_ms)) = self.keeper.asked else { return };
+        let Some((asked, start_ms)) = self.keeper.asked else { return };
         if !self.keeper.stalled && now.ms >= start_ms + u64::from(STALL_MS) {
             self.keeper.stalled = true;
-            out(Effect::Note(Note::ShareStalled { for_ms: now.ms - start_ms }));
+            let (for_ms, order) = (now.ms - start_ms, asked.name());
+            out(Effect::Note(Note::ShareStalled { for_ms, order }));
         }
     }
 
@@ -597,7 +620,7 @@ impl Engine {
         self.roster.break_off();
         self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
         match self.stage {
-            Stage::Master | Stage::Resigning | Stage::Claiming => self.drop_term(now, out),
+            Stage::Master | Stage::Resigning | Stage::Claiming => self.drop_term(out),
             Stage::Closed | Stage::Loading | Stage::Standby | Stage::Ended => {}
         }
         if self.stage != Stage::Ended {
@@ -606,7 +629,7 @@ impl Engine {
     }
 
     /// Our term is over without a word on the share: what holds it is gone.
-    fn drop_term(&mut self, _now: Now, out: &mut Out<'_>) {
+    fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
         self.mandate = None;
         self.ending = None;

@@ -45,13 +45,13 @@ pub enum Note {
     Opened { site: SiteId, class: ShareClass },
     ShareFailed(ShareError),
     ShareBack { after_ms: u64 },
-    ShareStalled { for_ms: u64 },
+    ShareStalled { for_ms: u64, order: &'static str },
     KeeperGone,
     Term { term: Term, what: TermNote },
     LockDoesNotExclude { master: NodeName, term: Term },
     CloudFailing { status: u16, reason: Reason },
     CloudBack { after_requests: u32 },
-    CloudDeclining { status: u16, reason: Reason },
+    CloudDeclining { status: u16, reason: Reason, records: u32 },
     CloudAccepting,
     JournalFine { bytes: u64, bytes_max: u64 },
     JournalHigh { bytes: u64, bytes_max: u64 },
@@ -78,12 +78,14 @@ pub enum TermNote {
     Fenced { waited_ms: u64 },
     WaitingForOlderLeases { for_ms: u64 },
     LeaseOver,
+    LeaseBack,
     Superseded { by: Term },
     FileReplaced,
     LockLost,
     LockRegained,
     Resigning { reason: ReleaseReason },
     Released,
+    NotReleased,
 }
 
 impl TermNote {
@@ -95,9 +97,12 @@ impl TermNote {
             | Self::Fenced { .. }
             | Self::WaitingForOlderLeases { .. }
             | Self::LockRegained
+            | Self::LeaseBack
             | Self::Resigning { .. }
             | Self::Released => Level::Info,
-            Self::LeaseOver | Self::Superseded { .. } | Self::LockLost => Level::Warning,
+            Self::LeaseOver | Self::Superseded { .. } | Self::LockLost | Self::NotReleased => {
+                Level::Warning
+            }
             Self::FileReplaced => Level::Critical,
         }
     }
@@ -143,7 +148,9 @@ impl fmt::Display for Note {
             }
             Self::ShareFailed(error) => write!(out, "{error}"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
-            Self::ShareStalled { for_ms } => write!(out, "share: no answer for {for_ms} ms"),
+            Self::ShareStalled { for_ms, order } => {
+                write!(out, "share: no answer to {order} for {for_ms} ms")
+            }
             Self::KeeperGone => write!(out, "keeper: gone; starting another"),
             Self::LockDoesNotExclude { master, term } => write!(
                 out,
@@ -157,9 +164,12 @@ impl fmt::Display for Note {
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason } => write!(
+            Self::CloudDeclining { status, reason, records: 0 } => {
+                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
+            }
+            Self::CloudDeclining { status, reason, .. } => write!(
                 out,
-                "cloud: refused records with {status}: {reason}; they are kept in declined/"
+                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
             ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::JournalFine { bytes, bytes_max } => {
@@ -217,11 +227,14 @@ impl fmt::Display for TermNote {
                 let lock = if *locked { "under the lock" } else { "without the lock" };
                 write!(out, "master {lock} ({})", ground.name())
             }
-            Self::Fenced { waited_ms } => write!(out, "forwards, {waited_ms} ms after the claim"),
+            Self::Fenced { waited_ms } => {
+                write!(out, "free to forward, {waited_ms} ms after the claim")
+            }
             Self::WaitingForOlderLeases { for_ms } => {
                 write!(out, "collects; forwards in {for_ms} ms, when older leases are over")
             }
             Self::LeaseOver => write!(out, "no proof within the lease; not forwarding until one"),
+            Self::LeaseBack => write!(out, "proven again; forwarding goes on"),
             Self::Superseded { by } => write!(out, "superseded by term {by}"),
             Self::FileReplaced => {
                 write!(out, "edge.lock or edge.terms was deleted or replaced; resigning")
@@ -229,7 +242,8 @@ impl fmt::Display for TermNote {
             Self::LockLost => write!(out, "the lock is lost; trying for it"),
             Self::LockRegained => write!(out, "holds the lock"),
             Self::Resigning { reason } => write!(out, "resigning ({})", reason.name()),
-            Self::Released => write!(out, "released; standing by"),
+            Self::Released => write!(out, "released"),
+            Self::NotReleased => write!(out, "over, but its slot could not be marked released"),
         }
     }
 }

@@ -107,11 +107,12 @@ impl Engine {
     }
 
     /// Step 4.
-    pub(super) fn released(&mut self, now: Now, out: &mut Out<'_>) {
+    pub(super) fn released(&mut self, now: Now, marked: bool, out: &mut Out<'_>) {
         let Some(mandate) = self.mandate.take() else { return };
         let reason = self.ending.take().map_or(ReleaseReason::Lost, |ending| ending.reason);
         out(Effect::OutcomeUnknown);
-        out(Effect::Note(Note::Term { term: mandate.term(), what: TermNote::Released }));
+        let what = if marked { TermNote::Released } else { TermNote::NotReleased };
+        out(Effect::Note(Note::Term { term: mandate.term(), what }));
         self.sight.forget_lock();
         self.ground = Ground::First;
         self.stage = Stage::Standby;

@@ -242,7 +242,8 @@ impl Engine {
         if !self.declining {
             self.declining = true;
             let (status, reason) = (status, reason.clone());
-            out(Effect::Note(Note::CloudDeclining { status, reason: reason.clone() }));
+            let note_reason = reason.clone();
+            out(Effect::Note(Note::CloudDeclining { status, reason: note_reason, records }));
             out(Effect::Alert(Alert::CloudDeclining { status, reason }));
         }
         if records > 0 {

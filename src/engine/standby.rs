@@ -206,6 +206,7 @@ impl Engine {
         self.proof_not_before_ms = 0;
         self.append_not_before_ms = 0;
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+        self.record_due_ms = now.ms;
         self.wish = None;
         self.forward.begin(now.ms);
         self.forward.take_things(&self.settings);
@@ -226,7 +227,7 @@ impl Engine {
             return;
         }
         if matches!(asked, Asked::Claim { .. } | Asked::Announce) {
-            self.drop_term(now, out);
+            self.drop_term(out);
             self.stage = Stage::Standby;
         }
         self.poll_due_ms = now.ms + poll_ms;

@@ -158,11 +158,11 @@ impl Ledger {
             }
             return true;
         }
-        if let Some(number) = record["data"]["n"].as_u64() {
-            if let Some(other) = self.numbers.insert(number, identity) {
-                let text = format!("reading {number} is both {other:?} and {identity:?} (L4)");
-                self.fault(request, &text);
-            }
+        if let Some(number) = record["data"]["n"].as_u64()
+            && let Some(other) = self.numbers.insert(number, identity)
+        {
+            let text = format!("reading {number} is both {other:?} and {identity:?} (L4)");
+            self.fault(request, &text);
         }
         if identity.lane == "alerts" {
             self.alerts.push((identity, record.clone()));

@@ -49,6 +49,7 @@ impl Agent {
     fn add_conditions(&self, status: &mut Status) {
         let holds = [
             (CLOCK_INVALID, self.wall.is_invalid()),
+            ("config-refused", self.is_config_refused),
             ("source-failed", self.hands.collecting.is_some() && self.sources.is_any_failing()),
         ];
         for (name, _) in holds.into_iter().filter(|(_, holds)| *holds) {
@@ -59,6 +60,14 @@ impl Agent {
 
     /// Another node is master, or none, or the configuration wants no readings posted.
     fn send_elsewhere(&mut self, connection: ConnectionId) {
+        if self.hands.collecting.is_some() {
+            let reason = match self.hands.config {
+                Some(_) => "intake.enabled is false in the configuration",
+                None => "this site has no configuration yet",
+            };
+            self.hands.console.answer(connection, Answer::Unable { reason });
+            return;
+        }
         let master = self.engine.master();
         let answer = Answer::Elsewhere {
             master: master.map(|(node, _)| node),

@@ -202,6 +202,23 @@ fn a_connection_ends_when_asked_to_or_after_nonsense() {
 }
 
 #[test]
+fn readings_that_are_not_durable_in_time_are_answered_with_503() {
+    let mut rig = Rig::new("late");
+    rig.console.set_intake(true);
+    rig.answers = false;
+    let mut client = rig.unix();
+    client.write_all(&post(b"{}", "")).expect("room");
+    while rig.asked.is_empty() {
+        rig.turn();
+    }
+    let id = rig.asked[0].0;
+    rig.console.wait_durable(id, 1);
+    rig.turn();
+    rig.now_ms += u64::from(REQUEST_MS_MAX);
+    assert!(rig.read(&mut client, 1).starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
 fn readings_are_handed_over_and_acknowledged_once_durable() {
     let mut rig = Rig::new("durable");
     rig.console.set_intake(true);

@@ -19,7 +19,7 @@ pub(super) struct Known {
 const EVERY: &[Verb] = &Verb::ALL;
 const DATA: &[Verb] =
     &[Verb::Check, Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal, Verb::Sources];
-const SITE: &[Verb] = &[Verb::Check, Verb::Run, Verb::Init, Verb::Status];
+const SITE: &[Verb] = &[Verb::Check, Verb::Run, Verb::Init];
 const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
 const RUN: &[Verb] = &[Verb::Run];
 const PLACE: &[Verb] = &[Verb::Run, Verb::Check];

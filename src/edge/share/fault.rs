@@ -120,8 +120,16 @@ fn denied(path: &Path) -> std::string::String {
         Ok(kind) if kind.starts_with("nfs") => {
             format!("{whose}: on the server, chown -R {us} the folder")
         }
-        Ok(_) | Err(_) => format!("{whose}: chown -R {us} {}", folder.display()),
+        // Only a data directory is ours to give away whole; never what merely lies above one.
+        Ok(_) | Err(_) if is_data_directory(folder) => {
+            format!("{whose}: chown -R {us} {}", folder.display())
+        }
+        Ok(_) | Err(_) => format!("{whose}: as its owner, make the directory and give it to {us}"),
     }
+}
+
+fn is_data_directory(folder: &Path) -> bool {
+    folder.ancestors().take(3).any(|at| at.join("edge.terms").is_file())
 }
 
 /// Text of bounded length: what does not fit is cut off.

@@ -49,7 +49,8 @@ use terms::{LastWrite, Wrote};
 pub use verify::{Finding, SegmentReport, verify};
 
 use crate::edge::channel::Link;
-use crate::edge::keeper::{BatchHead, Hello, Place};
+use crate::edge::cloud::pair::{BatchHead, Hello};
+use crate::edge::keeper::Place;
 use crate::engine::ident::{NodeName, ShareClass, SiteId};
 use crate::engine::share::{
     Decline, Declined, Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled,
