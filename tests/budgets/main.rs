@@ -15,7 +15,7 @@ use support::processes::{self, Memory};
 use support::producer::Producer;
 use support::receiver::Receiver;
 use support::site::{Part, Plan, Site};
-use support::{binary, now_ns, site};
+use support::{binary, now_ns};
 
 const NODES: [&str; 2] = ["a", "b"];
 /// What flows during the takeovers.
@@ -40,7 +40,6 @@ struct Row {
 }
 
 fn main() {
-    site::end_agents_on_panic();
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let mut number = |default| arguments.next().map_or(default, |n| n.unwrap_or(default));
     let (rounds, idle_seconds) = (number(5), number(20).max(1));

@@ -14,7 +14,7 @@ use support::figures::{self, ms};
 use support::producer::{Producer, Sent};
 use support::receiver::Receiver;
 use support::site::{Master, Part, Plan, Site};
-use support::{binary, now_ns, site};
+use support::{binary, now_ns};
 
 const NODES: [&str; 3] = ["alpha", "beta", "gamma"];
 const READINGS_PER_SECOND: u64 = 1_000;
@@ -34,7 +34,6 @@ struct Takeover {
 }
 
 fn main() -> ExitCode {
-    site::end_agents_on_panic();
     let binary = binary::beside_example();
     let receiver = Receiver::start();
     let plan = Plan {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::processes;
+use crate::support::{guard, processes};
 use crate::take_turn;
 
 #[test]
@@ -33,6 +33,7 @@ fn the_example_configuration_shows_this_machines_figures() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the agent can be started");
+    guard::started(agent.id());
     let output = agent.stdout.take().expect("it is piped");
     let (told, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -43,6 +44,7 @@ fn the_example_configuration_shows_this_machines_figures() {
     let seen = figures_in(&lines, Duration::from_secs(60));
     processes::signal("TERM", &[agent.id()]);
     let status = agent.wait().expect("the agent can be waited for");
+    guard::ended(agent.id());
     drop(reader.join());
     drop(fs::remove_dir_all(&scratch));
     assert_eq!(seen, ["load1", "mem_available_kb"]);

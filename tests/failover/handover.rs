@@ -74,6 +74,11 @@ fn a_switchover_goes_where_it_is_sent_from_any_node() {
         let mark = scene.mark();
         // asked for at the master, at the successor, at the third
         let asked = [master.node.as_str(), two, one][round % 3];
+        scene.site.wait("the node asked to know the successor", 30, |site| {
+            let status = site.status(asked)?;
+            let nodes = status["nodes"].as_array()?;
+            nodes.iter().any(|node| node["node"] == two).then_some(())
+        });
         let done = scene.site.run_at(asked, "switchover", &["--to", two]);
         assert!(done.status.success(), "{done:?}");
         let next = scene.site.wait_fenced(master.term);

@@ -8,6 +8,7 @@
 
 pub mod binary;
 pub mod figures;
+pub mod guard;
 pub mod http;
 pub mod ledger;
 pub mod processes;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::http::{Reply, ask_unix};
-use super::processes;
 use super::receiver::Receiver;
 use super::{ACCESS_KEY, ALERT_THING, HOST_THING, SECRET_KEY, THING};
+use super::{guard, processes};
 
 /// How often conditions are looked at while they are waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -110,18 +110,6 @@ struct Watch {
     roots: Mutex<Vec<u32>>,
     faults: Mutex<Vec<String>>,
     stop: AtomicBool,
-}
-
-/// Every agent that was started and has not been seen to end, of all sites.
-static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-/// Ends the agents when this program panics: a release build aborts and drops nothing.
-pub fn end_agents_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        print(info);
-        processes::signal("KILL", &lock(&STARTED));
-    }));
 }
 
 /// The site; dropped, it takes its processes and its folder along.
@@ -225,7 +213,7 @@ impl Site {
         command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("site: cannot start the agent");
-        lock(&STARTED).push(child.id());
+        guard::started(child.id());
         lock(&self.watch.roots).push(child.id());
         self.nodes.insert(node.to_owned(), Node { child, frozen: false });
     }
@@ -268,7 +256,7 @@ impl Site {
     }
 
     fn forget(&self, pid: u32) {
-        lock(&STARTED).retain(|started| *started != pid);
+        guard::ended(pid);
         lock(&self.watch.roots).retain(|root| *root != pid);
     }
 
@@ -412,7 +400,7 @@ impl Drop for Site {
             // its children asked to die with it, frozen or not
             drop(node.child.kill());
             drop(node.child.wait());
-            lock(&STARTED).retain(|started| *started != node.child.id());
+            guard::ended(node.child.id());
         }
         if let Some(watcher) = self.watcher.take() {
             drop(watcher.join());
