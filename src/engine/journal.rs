@@ -198,7 +198,7 @@ impl Journal {
         let sync_ms = if at_once { 0 } else { sync_ms };
         let lane = [Lane::Alerts, Lane::Readings].into_iter().find(|lane| {
             let books = &self.lanes[lane.index()];
-            books.append_due_ms(sync_ms) <= now_ms && !books.wants_segment()
+            books.append_due_ms(lane.sync_ms(sync_ms)) <= now_ms && !books.wants_segment()
         })?;
         let term = self.term;
         let books = &mut self.lanes[lane.index()];
@@ -242,7 +242,8 @@ impl Journal {
 
     /// When the next append is due, if the segment for it is there; else never.
     pub fn append_due_ms(&self, sync_ms: u32) -> u64 {
-        self.lanes.iter().map(|books| books.append_due_ms(sync_ms)).min().unwrap_or(u64::MAX)
+        let due_ms = |lane: Lane| self.lanes[lane.index()].append_due_ms(lane.sync_ms(sync_ms));
+        due_ms(Lane::Readings).min(due_ms(Lane::Alerts))
     }
 
     /// Whether anything is gathered or flying.
@@ -425,6 +426,16 @@ impl Journal {
         let listed =
             self.listed.filter(|found| (found.lane, found.term) == (lane, term)).map(|f| f.newest);
         mark.map(|mark| mark.newest_segment[lane.index()]).or(listed)
+    }
+}
+
+impl Lane {
+    /// How long what is gathered waits for company: alerts not at all.
+    const fn sync_ms(self, sync_ms: u32) -> u32 {
+        match self {
+            Self::Readings => sync_ms,
+            Self::Alerts => 0,
+        }
     }
 }
 
