@@ -67,13 +67,9 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("the cloud refuses records ({status}: {reason}): see the declined store")
         }
         Alert::CloudAccepting => "the cloud accepts records again".to_owned(),
-        Alert::JournalFine { .. } => "there is room in the journal again".to_owned(),
-        Alert::JournalHigh { bytes, bytes_max } => {
-            format!("the journal is getting full: {bytes} of {bytes_max} bytes")
+        Alert::JournalFill { told, bytes, bytes_max } => {
+            format!("the journal, {bytes} of {bytes_max} bytes: {}", told.text())
         }
-        Alert::JournalDropping { bytes, bytes_max } => format!(
-            "the journal is full ({bytes} of {bytes_max} bytes): readings are dropped or refused"
-        ),
         Alert::DeclinedDropping { records } => {
             format!("the declined store is full: its oldest {records} records were dropped")
         }
@@ -93,9 +89,7 @@ fn write_figures(alert: &Alert, data: &mut String) {
         }
         Alert::RedundancyLost | Alert::RedundancyRestored | Alert::CloudAccepting => Ok(()),
         Alert::CloudDeclining { status, .. } => write!(data, ",\"status\":{status}"),
-        Alert::JournalFine { bytes, bytes_max }
-        | Alert::JournalHigh { bytes, bytes_max }
-        | Alert::JournalDropping { bytes, bytes_max } => {
+        Alert::JournalFill { bytes, bytes_max, .. } => {
             write!(data, ",\"bytes\":{bytes},\"bytes_max\":{bytes_max}")
         }
         Alert::DeclinedDropping { records } => write!(data, ",\"records\":{records}"),

@@ -14,7 +14,6 @@
 use super::forward::Presence;
 use super::ident::Lane;
 use super::notes::{Alert, Note, TermNote};
-use super::room::Told;
 use super::share::{
     LockSeen, NodesRead, ProofVerdict, Proven, ShareError, ShareFault, ShareOrder, Survey,
 };
@@ -46,21 +45,10 @@ impl Engine {
 
     /// Says how full the journal is, and lets the oldest go.
     fn watch_room(&mut self, now: Now, out: &mut Out<'_>) {
-        let (bytes, bytes_max) = (self.room.bytes(), self.room.bytes_max());
-        match self.room.news() {
-            None => {}
-            Some(Told::Fine) => {
-                out(Effect::Note(Note::JournalFine { bytes, bytes_max }));
-                out(Effect::Alert(Alert::JournalFine { bytes, bytes_max }));
-            }
-            Some(Told::High) => {
-                out(Effect::Note(Note::JournalHigh { bytes, bytes_max }));
-                out(Effect::Alert(Alert::JournalHigh { bytes, bytes_max }));
-            }
-            Some(Told::Dropping) => {
-                out(Effect::Note(Note::JournalDropping { bytes, bytes_max }));
-                out(Effect::Alert(Alert::JournalDropping { bytes, bytes_max }));
-            }
+        if let Some(told) = self.room.news() {
+            let (bytes, bytes_max) = (self.room.bytes(), self.room.bytes_max());
+            out(Effect::Note(Note::JournalFill { told, bytes, bytes_max }));
+            out(Effect::Alert(Alert::JournalFill { told, bytes, bytes_max }));
         }
         let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now.ms));
         let free = !self.forward.is_busy() && self.refused.is_none() && !self.cursor_ahead;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Reason;
 use super::election::Ground;
 use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
+use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
 
@@ -53,9 +54,7 @@ pub enum Note {
     CloudBack { after_requests: u32 },
     CloudDeclining { status: u16, reason: Reason, records: u32 },
     CloudAccepting,
-    JournalFine { bytes: u64, bytes_max: u64 },
-    JournalHigh { bytes: u64, bytes_max: u64 },
-    JournalDropping { bytes: u64, bytes_max: u64 },
+    JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
     RequestLate { after_ms: u64 },
     UplinkGone,
@@ -113,18 +112,17 @@ impl Note {
     pub const fn level(&self) -> Level {
         match self {
             Self::Term { what, .. } => what.level(),
+            Self::JournalFill { told, .. } => told.level(),
             Self::Opened { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
-            | Self::JournalFine { .. }
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
             Self::KeeperGone
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
-            | Self::JournalHigh { .. }
             | Self::RedundancyLost
             | Self::NodeLost { .. } => Level::Warning,
             Self::ShareFailed(_)
@@ -132,7 +130,6 @@ impl Note {
             | Self::CloudFailing { .. }
             | Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
-            | Self::JournalDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
             Self::LockDoesNotExclude { .. } => Level::Critical,
@@ -172,17 +169,9 @@ impl fmt::Display for Note {
                 "cloud: refuses records with {status}: {reason}; they are kept in declined/"
             ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
-            Self::JournalFine { bytes, bytes_max } => {
-                write!(out, "journal: {bytes} of {bytes_max} bytes: there is room again")
+            Self::JournalFill { told, bytes, bytes_max } => {
+                write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
             }
-            Self::JournalHigh { bytes, bytes_max } => {
-                write!(out, "journal: {bytes} of {bytes_max} bytes: it is getting full")
-            }
-            Self::JournalDropping { bytes, bytes_max } => write!(
-                out,
-                "journal: {bytes} of {bytes_max} bytes: full; the oldest readings are dropped, or \
-                 new ones refused, as journal.when_full says"
-            ),
             Self::DeclinedDropping { records } => {
                 write!(out, "declined: full: the oldest {records} records were dropped")
             }
@@ -287,22 +276,10 @@ pub enum Alert {
     },
     /// It accepts records again.
     CloudAccepting,
-    /// There is room in the journal again.
-    JournalFine {
-        /// Bytes of the journal.
-        bytes: u64,
-        /// Its bound.
-        bytes_max: u64,
-    },
-    /// The journal is getting full.
-    JournalHigh {
-        /// Bytes of the journal.
-        bytes: u64,
-        /// Its bound.
-        bytes_max: u64,
-    },
-    /// The journal is full: readings are dropped or refused.
-    JournalDropping {
+    /// The journal is getting full, is full, or has room again.
+    JournalFill {
+        /// Which.
+        told: Told,
         /// Bytes of the journal.
         bytes: u64,
         /// Its bound.
@@ -335,9 +312,7 @@ impl Alert {
             Self::NodeReturned { .. } => "node-returned",
             Self::CloudDeclining { .. } => "cloud-declining",
             Self::CloudAccepting => "cloud-accepting",
-            Self::JournalFine { .. } => "journal-fine",
-            Self::JournalHigh { .. } => "journal-high",
-            Self::JournalDropping { .. } => "journal-dropping",
+            Self::JournalFill { told, .. } => told.condition(),
             Self::DeclinedDropping { .. } => "declined-dropping",
             Self::GroupDamaged { .. } => "group-damaged",
         }
@@ -346,18 +321,16 @@ impl Alert {
     /// Its level.
     pub const fn level(&self) -> Level {
         match self {
+            Self::JournalFill { told, .. } => told.level(),
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
             | Self::CloudAccepting
-            | Self::JournalFine { .. }
             | Self::NodeReturned { .. } => Level::Info,
-            Self::MasterChanged { .. }
-            | Self::RedundancyLost
-            | Self::NodeLost { .. }
-            | Self::JournalHigh { .. } => Level::Warning,
+            Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
+                Level::Warning
+            }
             Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
-            | Self::JournalDropping { .. }
             | Self::GroupDamaged { .. } => Level::Error,
         }
     }

@@ -14,6 +14,7 @@
 //! - C2: only readings give way, and only what a fenced master may delete.
 
 use super::ident::Lane;
+use super::notes::Level;
 use super::settings::WhenFull;
 use crate::limits::SEGMENT_BYTES_MAX;
 
@@ -26,6 +27,35 @@ pub enum Told {
     High,
     /// `journal-dropping`: records are lost, or refused.
     Dropping,
+}
+
+impl Told {
+    /// The condition that is told.
+    pub const fn condition(self) -> &'static str {
+        match self {
+            Self::Fine => "journal-fine",
+            Self::High => "journal-high",
+            Self::Dropping => "journal-dropping",
+        }
+    }
+
+    /// How much it matters.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Fine => Level::Info,
+            Self::High => Level::Warning,
+            Self::Dropping => Level::Error,
+        }
+    }
+
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Fine => "there is room again",
+            Self::High => "it is getting full",
+            Self::Dropping => "full: readings are dropped or refused, as journal.when_full says",
+        }
+    }
 }
 
 /// The journal's fill.

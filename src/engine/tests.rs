@@ -319,19 +319,7 @@ impl Share {
             }
             ShareOrder::Survey => ShareOutcome::Surveyed(self.survey()),
             ShareOrder::Prove(proof) => ShareOutcome::Proven(self.prove(place, &proof)),
-            ShareOrder::Append(append) => {
-                let count = std::mem::take(&mut node.flying);
-                assert_eq!(count, u64::from(append.bytes / RECORD_BYTES));
-                let key = (append.lane.index(), append.term, append.segment);
-                // A newer master may have swept it while we were frozen.
-                let newest = self.slots.keys().next_back().copied().unwrap_or(0);
-                let Some(segment) = self.segments.get_mut(&key) else {
-                    assert!(newest > append.term, "B1: a segment that was never made");
-                    return failed(ShareFault::Other, "no such segment");
-                };
-                segment.push((node.flown - count + 1, count));
-                ShareOutcome::Done
-            }
+            ShareOrder::Append(append) => self.append(append, node),
             ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
             ShareOrder::Decline(order) => {
                 let next = Cursor { seq: order.from.seq + u64::from(order.records), ..order.from };
@@ -365,6 +353,20 @@ impl Share {
     fn journal_bytes(&self, lane: usize) -> u64 {
         let groups = self.segments.iter().filter(|(key, _)| key.0 == lane).flat_map(|(_, all)| all);
         groups.map(|(_, count)| count * u64::from(RECORD_BYTES)).sum()
+    }
+
+    fn append(&mut self, append: share::Append, node: &mut Node) -> ShareOutcome {
+        let count = std::mem::take(&mut node.flying);
+        assert_eq!(count, u64::from(append.bytes / RECORD_BYTES));
+        let key = (append.lane.index(), append.term, append.segment);
+        // A newer master may have swept it while we were frozen.
+        let newest = self.slots.keys().next_back().copied().unwrap_or(0);
+        let Some(segment) = self.segments.get_mut(&key) else {
+            assert!(newest > append.term, "B1: a segment that was never made");
+            return failed(ShareFault::Other, "no such segment");
+        };
+        segment.push((node.flown - count + 1, count));
+        ShareOutcome::Done
     }
 
     fn try_lock(&mut self, place: usize, wanted: bool) -> LockSeen {
