@@ -74,6 +74,8 @@ pub(super) struct Lane {
     pub(super) waiting: u64,
     pub(super) backlog: bool,
     pub(super) delivered: u64,
+    pub(super) declined: u64,
+    pub(super) dropped: u64,
     pub(super) damaged: u64,
 }
 

@@ -164,16 +164,24 @@ fn node_of_site(node: &Node, snapshot: &Snapshot, widest: usize, witness: Witnes
 }
 
 fn lane_line(lane: &Lane, witness: Witness) -> String {
-    let Lane { cursor, journalled, waiting, backlog, delivered, damaged } = lane;
+    let Lane { cursor, journalled, waiting, backlog, delivered, declined, dropped, damaged } = lane;
     let first = match (witness, waiting) {
         (Witness::Share, _) if cursor.term == 0 => "none sent yet".to_owned(),
         (Witness::Share, _) => format!("next to send: {} of term {}", cursor.seq, cursor.term),
+        (Witness::Agent, 0) if *backlog => "records of older segments waiting".to_owned(),
+        (Witness::Agent, waiting) if *backlog => format!("{waiting} waiting, older ones too"),
         (Witness::Agent, 0) => "none waiting".to_owned(),
         (Witness::Agent, waiting) => format!("{waiting} waiting"),
     };
-    let mut parts = vec![if *backlog { first + ", older ones too" } else { first }];
+    let mut parts = vec![first];
     if witness == Witness::Agent {
         parts.push(format!("{journalled} journalled, {delivered} sent in this term"));
+    }
+    if *declined > 0 {
+        parts.push(format!("{declined} declined by the cloud"));
+    }
+    if *dropped > 0 {
+        parts.push(format!("{dropped} dropped: the journal was full"));
     }
     if *damaged > 0 {
         parts.push(format!("{damaged} damaged stretches set aside"));
@@ -312,7 +320,7 @@ master      gw-1, term 8, active, since 2020-09-13T12:26:40Z
 nodes       gw-1       master                  0.1.0
             gateway-2  standby                 0.1.0
             gw-3       stopped                 0.1.0
-readings    next to send: 12 of term 7, older ones too
+readings    next to send: 12 of term 7
 alerts      next to send: 1 of term 8; 2 damaged stretches set aside
 ";
         assert_eq!(page(&snapshot(MASTER), Witness::Share), expected);

@@ -124,7 +124,7 @@ fn denied(path: &Path) -> std::string::String {
         Ok(_) | Err(_) if is_data_directory(folder) => {
             format!("{whose}: chown -R {us} {}", folder.display())
         }
-        Ok(_) | Err(_) => format!("{whose}: as its owner, make the directory and give it to {us}"),
+        Ok(_) | Err(_) => format!("{whose}: as root, make the data directory and chown {us} it"),
     }
 }
 
