@@ -19,7 +19,7 @@ use super::share::{
 };
 use super::sizing::Sizing;
 use super::slot::{LaneMark, ReleaseReason};
-use super::{Asked, Effect, Engine, Now, Out, Stage};
+use super::{Asked, Effect, Engine, Now, Out, ProofScope, Stage};
 use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
 
 impl Engine {
@@ -51,7 +51,10 @@ impl Engine {
             out(Effect::Alert(Alert::JournalFill { told, bytes, bytes_max }));
         }
         let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now.ms));
-        let free = !self.forward.is_busy() && self.refused.is_none() && !self.cursor_ahead;
+        // Not under a batch that is being read or sent: its verdict would take the cursor back.
+        let reading = self.keeper.asked.is_some_and(|(asked, _)| asked.reads_at_cursor());
+        let busy = reading || self.forward.is_busy() || self.refused.is_some();
+        let free = !busy && !self.cursor_ahead;
         if self.room.wants_drop() && fenced && free && self.journal.drop_oldest() {
             *self.forward.sizing(Lane::Readings) = Sizing::new(Lane::Readings);
             self.cursor_ahead = true;
@@ -119,8 +122,8 @@ impl Engine {
         let may_try = !self.sight.is_lock_distrusted();
         let Some(mandate) = &mut self.mandate else { return };
         let proof = mandate.proof(now.ms, marks, create, may_try);
-        let (wrote_slot, all) = (proof.write_slot, proof.all);
-        let asked = Asked::Prove { create, marks, wrote_slot, all };
+        let scope = ProofScope { wrote_slot: proof.write_slot, saw_all: proof.all };
+        let asked = Asked::Prove { create, marks, scope };
         self.ask(now, asked, ShareOrder::Prove(proof), out);
     }
 
@@ -128,7 +131,7 @@ impl Engine {
         &mut self,
         now: Now,
         start_ms: u64,
-        saw: (bool, bool),
+        scope: ProofScope,
         proven: Proven,
         out: &mut Out<'_>,
     ) {
@@ -150,7 +153,7 @@ impl Engine {
                 mandate.lose_lock(now.ms);
                 self.kill_uplink(out);
             }
-            ProofVerdict::Proven => self.proven(now, start_ms, saw, proven.lock, out),
+            ProofVerdict::Proven => self.proven(now, start_ms, scope, proven.lock, out),
         }
     }
 
@@ -165,7 +168,7 @@ impl Engine {
         &mut self,
         now: Now,
         start_ms: u64,
-        (wrote_slot, saw_all): (bool, bool),
+        scope: ProofScope,
         lock: LockSeen,
         out: &mut Out<'_>,
     ) {
@@ -178,7 +181,7 @@ impl Engine {
             }
             return;
         }
-        mandate.proven(start_ms, wrote_slot, saw_all);
+        mandate.proven(start_ms, scope.wrote_slot, scope.saw_all);
         if self.lease_over_told && mandate.has_lease(now.ms) {
             self.lease_over_told = false;
             let term = mandate.term();

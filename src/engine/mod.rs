@@ -179,6 +179,15 @@ enum Stage {
     Ended,
 }
 
+/// What a proof does beyond proving.
+#[derive(Clone, Copy, Debug)]
+struct ProofScope {
+    /// It writes our slot.
+    wrote_slot: bool,
+    /// It looks at all slots.
+    saw_all: bool,
+}
+
 /// The order that is outstanding, with what its outcome is needed for.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
@@ -194,8 +203,7 @@ enum Asked {
     Prove {
         create: [u32; 2],
         marks: [LaneMark; 2],
-        wrote_slot: bool,
-        all: bool,
+        scope: ProofScope,
     },
     Append {
         lane: Lane,
@@ -225,6 +233,11 @@ enum Asked {
 }
 
 impl Asked {
+    /// Whether its outcome is about the records at a lane's cursor.
+    const fn reads_at_cursor(self) -> bool {
+        matches!(self, Self::Fetch { .. } | Self::Decline { .. } | Self::Newest { .. })
+    }
+
     /// As a person would call it.
     const fn name(self) -> &'static str {
         match self {
@@ -511,11 +524,11 @@ impl Engine {
             }
             (Asked::Announce, ShareOutcome::Surveyed(survey)) => self.announced(now, survey, out),
             (Asked::Survey, ShareOutcome::Surveyed(survey)) => self.surveyed(now, survey, out),
-            (Asked::Prove { create, marks, wrote_slot, all }, ShareOutcome::Proven(proven)) => {
-                if wrote_slot && proven.verdict == ProofVerdict::Proven {
+            (Asked::Prove { create, marks, scope }, ShareOutcome::Proven(proven)) => {
+                if scope.wrote_slot && proven.verdict == ProofVerdict::Proven {
                     self.named(&marks, create);
                 }
-                self.proof_answered(now, start_ms, (wrote_slot, all), *proven, out);
+                self.proof_answered(now, start_ms, scope, *proven, out);
             }
             (Asked::Append { lane }, ShareOutcome::Done) => self.appended(now, lane, out),
             (Asked::Fetch { lane }, ShareOutcome::Fetched(seen)) => {
