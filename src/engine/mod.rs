@@ -27,6 +27,7 @@
 //! `room` (a full journal), `roster` (other nodes), `notes` (what is said).
 //! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
 
+mod asked;
 pub mod cloud;
 pub mod codec;
 pub mod election;
@@ -51,10 +52,11 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+use asked::{Asked, ProofScope};
 use cloud::{CloudOrder, CloudOutcome, Reason};
 use election::{Ground, Sight};
 use forward::{Forward, Presence};
-use ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
+use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
 use mandate::Mandate;
 use notes::{Alert, Note};
@@ -62,7 +64,7 @@ use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
 use share::{ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
-use slot::{LaneMark, ReleaseReason};
+use slot::ReleaseReason;
 
 use crate::limits::{
     CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, JOURNAL_BYTES_MAX_DEFAULT, RESIGN_WAIT_MS_MIN,
@@ -177,85 +179,6 @@ enum Stage {
     Master,
     Resigning,
     Ended,
-}
-
-/// What a proof does beyond proving.
-#[derive(Clone, Copy, Debug)]
-struct ProofScope {
-    /// It writes our slot.
-    wrote_slot: bool,
-    /// It looks at all slots.
-    saw_all: bool,
-}
-
-/// The order that is outstanding, with what its outcome is needed for.
-#[derive(Clone, Copy, Debug)]
-enum Asked {
-    Open,
-    Load,
-    Poll {
-        all: bool,
-    },
-    Claim {
-        term: Term,
-    },
-    Announce,
-    Prove {
-        create: [u32; 2],
-        marks: [LaneMark; 2],
-        scope: ProofScope,
-    },
-    Append {
-        lane: Lane,
-    },
-    Fetch {
-        lane: Lane,
-    },
-    Decline {
-        lane: Lane,
-    },
-    Survey,
-    Attach,
-    /// `last`: it leaves the record of a node that stops.
-    Nodes {
-        last: bool,
-    },
-    Newest {
-        lane: Lane,
-        term: Term,
-    },
-    Sweep {
-        lane: Lane,
-        before: Cursor,
-    },
-    Tidy,
-    Release,
-}
-
-impl Asked {
-    /// Whether its outcome is about the records at a lane's cursor.
-    const fn reads_at_cursor(self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Decline { .. } | Self::Newest { .. })
-    }
-
-    /// As a person would call it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "opening the data directory",
-            Self::Load => "reading the configuration",
-            Self::Poll { .. } => "a poll",
-            Self::Claim { .. } | Self::Announce => "a claim",
-            Self::Prove { .. } => "a proof",
-            Self::Append { .. } => "writing the journal",
-            Self::Fetch { .. } | Self::Newest { .. } => "reading the journal",
-            Self::Decline { .. } => "writing the declined store",
-            Self::Survey => "reading all slots",
-            Self::Attach => "greeting the uplink",
-            Self::Nodes { .. } => "the nodes' records",
-            Self::Sweep { .. } | Self::Tidy => "deleting what is done with",
-            Self::Release => "releasing the term",
-        }
-    }
 }
 
 /// The keeper process and what it was asked.

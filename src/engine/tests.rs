@@ -9,6 +9,7 @@ mod scenarios;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
+use super::ident::Cursor;
 use super::segment::FIRST_OFFSET;
 use super::share::{
     Fetched, LockSeen, LockWish, NodeRecord, NodesSeen, Polled, ProofLock, ProofVerdict, Proven,
