@@ -19,17 +19,17 @@ if ! command -v arm-linux-gnueabi-gcc qemu-arm-static >/dev/null; then
     apt-get install -q -y --no-install-recommends \
         gcc-arm-linux-gnueabi libc6-dev-armel-cross qemu-user-static
 fi
-if [ ! -x "$kit/root/usr/bin/rustc" ]; then
-    mkdir -p "$kit/debs" "$kit/root"
+if [ ! -x "$kit/sysroot/usr/bin/rustc" ]; then
+    mkdir -p "$kit/debs" "$kit/sysroot"
     # shellcheck disable=SC2086 # a list of packages
     (cd "$kit/debs" && apt-get download $rust)
     for package in "$kit"/debs/*.deb; do
-        dpkg -x "$package" "$kit/root"
+        dpkg -x "$package" "$kit/sysroot"
     done
 fi
 
-export LD_LIBRARY_PATH="$kit/root/usr/lib/x86_64-linux-gnu"
-export RUSTC="$kit/root/usr/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$kit/build"
+export LD_LIBRARY_PATH="$kit/sysroot/usr/lib/x86_64-linux-gnu"
+export RUSTC="$kit/sysroot/usr/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$kit/build"
 export CARGO_TARGET_ARMV5TE_UNKNOWN_LINUX_GNUEABI_LINKER=arm-linux-gnueabi-gcc
 export CC_armv5te_unknown_linux_gnueabi=arm-linux-gnueabi-gcc
 export AR_armv5te_unknown_linux_gnueabi=arm-linux-gnueabi-ar
