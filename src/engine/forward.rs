@@ -133,12 +133,11 @@ impl Forward {
         }
     }
 
-    /// A term of ours begins to forward.
-    pub fn begin(&mut self, now_ms: u64) {
+    /// A term of ours begins.
+    pub fn begin(&mut self, now_ms: u64, settings: &Settings) {
         self.began_ms = now_ms;
         self.delivered_once = false;
-        self.registered = 0;
-        self.alive_due_ms.clear();
+        self.take_things(settings);
         self.sizing = Lane::ALL.map(Sizing::new);
         self.try_at_once();
     }
@@ -149,7 +148,7 @@ impl Forward {
     }
 
     /// Older terms are over: forwarding can begin.
-    pub fn began(&mut self, now_ms: u64) {
+    pub fn free_to_forward(&mut self, now_ms: u64) {
         self.began_ms = now_ms;
     }
 

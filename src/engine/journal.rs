@@ -423,8 +423,7 @@ impl Journal {
             return Some(0);
         }
         let mark = self.marks.iter().find(|mark| mark.term == term);
-        let listed =
-            self.listed.filter(|found| (found.lane, found.term) == (lane, term)).map(|f| f.newest);
+        let listed = self.listed.filter(|_| self.is_listed(lane, term)).map(|found| found.newest);
         mark.map(|mark| mark.newest_segment[lane.index()]).or(listed)
     }
 }

@@ -192,7 +192,7 @@ impl Engine {
         if mandate.may_forward(now.ms) && !self.fenced_told {
             self.fenced_told = true;
             self.resign_wait_ms = RESIGN_WAIT_MS_MIN;
-            self.forward.began(now.ms);
+            self.forward.free_to_forward(now.ms);
             out(Effect::Note(Note::Term {
                 term,
                 what: TermNote::Fenced { waited_ms: now.ms - self.claimed_ms },

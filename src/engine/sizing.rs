@@ -141,12 +141,11 @@ impl Sizing {
         self.server_errors = if status == 500 { self.server_errors + 1 } else { 0 };
         match verdict {
             Verdict::Accepted => self.accepted(batch),
-            Verdict::BadContent => self.divide(batch),
             Verdict::TooLarge if batch.count > 1 => {
                 self.halve(batch);
                 Step::Part
             }
-            Verdict::TooLarge => self.decline_one(batch),
+            Verdict::BadContent | Verdict::TooLarge => self.divide(batch),
             Verdict::BadCredentials => self.pause(batch),
             Verdict::Retry if self.server_errors >= SERVER_ERRORS_MAX => self.doubt(batch),
             Verdict::Retry | Verdict::Unknown => Step::Again,
@@ -187,18 +186,13 @@ impl Sizing {
         Step::Done
     }
 
-    /// `BadContent`: the record must be found.
+    /// The record must be found; a single one is.
     fn divide(&mut self, batch: &Fetched) -> Step {
         self.suspect(batch);
         if batch.count > 1 {
             self.halve(batch);
             return Step::Part;
         }
-        Step::Decline { records: 1 }
-    }
-
-    fn decline_one(&mut self, batch: &Fetched) -> Step {
-        self.suspect(batch);
         Step::Decline { records: 1 }
     }
 

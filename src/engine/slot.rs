@@ -84,6 +84,17 @@ pub enum SlotState {
     },
 }
 
+impl SlotState {
+    /// As status names it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Active => "active",
+            Self::Released { .. } => "released",
+        }
+    }
+}
+
 /// What a slot says of one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LaneMark {

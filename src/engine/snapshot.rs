@@ -7,7 +7,6 @@ use heapless::{String, Vec};
 use super::forward::Presence;
 use super::ident::{Lane, NodeName};
 use super::room::Told;
-use super::slot::SlotState;
 use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
 use super::{Engine, Stage};
 use crate::limits::NODES_MAX;
@@ -72,11 +71,7 @@ impl Engine {
         Some(MasterStatus {
             node: slot.node.clone(),
             term: slot.term,
-            state: match slot.state {
-                SlotState::Claiming => "claiming",
-                SlotState::Active => "active",
-                SlotState::Released { .. } => "released",
-            },
+            state: slot.state.name(),
             silent_ms,
             fenced: slot.fenced,
             started_wall_ms: slot.started_wall_ms,

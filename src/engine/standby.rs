@@ -208,8 +208,7 @@ impl Engine {
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
         self.record_due_ms = now.ms;
         self.wish = None;
-        self.forward.begin(now.ms);
-        self.forward.take_things(&self.settings);
+        self.forward.begin(now.ms, &self.settings);
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
         out(Effect::Collect { term });
     }

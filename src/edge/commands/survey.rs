@@ -8,7 +8,7 @@ use heapless::{String, Vec};
 use super::apart::{Failure, apart};
 use crate::edge::share::{Looked, look};
 use crate::engine::ident::{NodeName, Role};
-use crate::engine::slot::{Slot, SlotState};
+use crate::engine::slot::Slot;
 use crate::engine::status::{
     CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
 };
@@ -77,11 +77,7 @@ fn master(slot: &Slot, looked: &Looked) -> MasterStatus {
     MasterStatus {
         node: slot.node.clone(),
         term: slot.term,
-        state: match slot.state {
-            SlotState::Claiming => "claiming",
-            SlotState::Active => "active",
-            SlotState::Released { .. } => "released",
-        },
+        state: slot.state.name(),
         silent_ms: 0,
         fenced: slot.fenced,
         started_wall_ms: slot.started_wall_ms,
