@@ -22,11 +22,7 @@ fn a_frozen_master_is_replaced_and_stands_by_when_it_resumes() {
             let locked = site.status(&master.node)?["share"]["locked"] == true;
             locked.then_some(master)
         });
-        let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
-        scene.site.wait_standby(standby);
-        scene.vary_answers(round);
-        scene.wait_load(&producer);
-        scene.wait_delivery_since(scene.mark());
+        let standby = scene.ready_for_blow(&NODES, &master.node, &producer, round);
         let mark = scene.mark();
         scene.site.freeze(&master.node);
         let traced = trace_of(&scene.site, &master.node).len();

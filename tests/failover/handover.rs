@@ -35,11 +35,7 @@ fn a_clean_stop_hands_over_and_repeats_nothing() {
     let producer = scene.produce(&NODES);
     for round in 0..rounds(20) {
         let master = scene.site.wait_fenced(0);
-        let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
-        scene.site.wait_standby(standby);
-        scene.vary_answers(round);
-        scene.wait_load(&producer);
-        scene.wait_delivery_since(scene.mark());
+        let standby = scene.ready_for_blow(&NODES, &master.node, &producer, round);
         let mark = scene.mark();
         let (status, took) = scene.site.stop(&master.node);
         assert!(status.success(), "{status}\n{}", scene.site.report());

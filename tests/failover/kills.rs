@@ -29,11 +29,7 @@ fn kill_under_load(part: Part, rounds: usize) {
     let producer = scene.produce(&NODES);
     for round in 0..rounds {
         let master = scene.site.wait_fenced(0);
-        let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
-        scene.site.wait_standby(standby);
-        scene.vary_answers(round);
-        scene.wait_load(&producer);
-        scene.wait_delivery_since(scene.mark());
+        scene.ready_for_blow(&NODES, &master.node, &producer, round);
         // a different moment of the batch's life in each round
         thread::sleep(Duration::from_millis(round as u64 * 137 % 400));
         let mark = scene.mark();

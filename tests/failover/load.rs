@@ -19,11 +19,7 @@ fn no_request_of_an_old_uplink_starts_after_the_new_masters_first() {
     let burners = Burners::start(2 * processors);
     for round in 0..rounds(200) {
         let master = scene.site.wait_fenced(0);
-        let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
-        scene.site.wait_standby(standby);
-        scene.vary_answers(round);
-        scene.wait_load(&producer);
-        scene.wait_delivery_since(scene.mark());
+        scene.ready_for_blow(&NODES, &master.node, &producer, round);
         let mut orphans = scene.site.tree(&master.node);
         orphans.retain(|pid| Some(*pid) != scene.site.part(&master.node, Part::Agent));
         let mark = scene.mark();

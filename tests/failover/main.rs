@@ -79,6 +79,23 @@ impl Scene {
         Producer::start(self.site.sockets(nodes), LOAD)
     }
 
+    /// Two nodes, one of them this master: waits until the other stands by, the load is up and
+    /// batches arrive. Gives the standby.
+    fn ready_for_blow(
+        &self,
+        nodes: &[&'static str; 2],
+        master: &str,
+        producer: &Producer,
+        round: usize,
+    ) -> &'static str {
+        let standby = nodes.iter().find(|node| **node != master).expect("two nodes");
+        self.site.wait_standby(standby);
+        self.vary_answers(round);
+        self.wait_load(producer);
+        self.wait_delivery_since(self.mark());
+        standby
+    }
+
     /// Waits until the producer was acknowledged a second's worth more.
     fn wait_load(&self, producer: &Producer) {
         let enough = producer.acknowledged() + LOAD;
