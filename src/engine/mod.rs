@@ -31,6 +31,7 @@ mod asked;
 pub mod cloud;
 pub mod codec;
 pub mod election;
+mod faults;
 pub mod forward;
 pub mod ident;
 pub mod journal;
@@ -55,6 +56,7 @@ mod tests;
 use asked::{Asked, ProofScope};
 use cloud::{CloudOrder, CloudOutcome, Reason};
 use election::{Ground, Sight};
+use faults::{Faults, Work};
 use forward::{Forward, Presence};
 use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
@@ -258,9 +260,7 @@ pub struct Engine {
     append_wait_ms: u32,
     redundancy_due_ms: u64,
     resign_wait_ms: u32,
-    /// The last failure that was told, until the next success: of appends, of all else.
-    write_fault: Option<ShareError>,
-    fault: Option<ShareError>,
+    faults: Faults,
     /// The last order was an append: others that are due go first.
     append_was_last: bool,
     /// The uplink knows an old configuration: it makes room for another once it is idle.
@@ -320,8 +320,7 @@ impl Engine {
             append_wait_ms: RESIGN_WAIT_MS_MIN,
             redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
-            write_fault: None,
-            fault: None,
+            faults: Faults::default(),
             append_was_last: false,
             uplink_is_stale: false,
             lease_over_told: false,
@@ -434,6 +433,7 @@ impl Engine {
             self.share_failed(now, asked, error, out);
             return;
         }
+        self.note_success(asked, out);
         match (asked, outcome) {
             (Asked::Open, ShareOutcome::Opened { site, class, free_bytes }) => {
                 self.free_bytes = *free_bytes;
@@ -478,29 +478,18 @@ impl Engine {
         }
     }
 
+    fn note_success(&mut self, asked: Asked, out: &mut Out<'_>) {
+        if let Some(work) = Work::shown_by(asked)
+            && self.faults.end(work)
+        {
+            out(Effect::Note(Note::ShareWorks { what: work.name() }));
+        }
+    }
+
     /// Policy for failed operations; what an error means stands in `ShareFault::class`.
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
-        let writing = match asked {
-            Asked::Append { .. } | Asked::Decline { .. } => true,
-            Asked::Prove { create, .. } => create != [0, 0],
-            Asked::Open
-            | Asked::Load
-            | Asked::Poll { .. }
-            | Asked::Claim { .. }
-            | Asked::Announce
-            | Asked::Fetch { .. }
-            | Asked::Survey
-            | Asked::Attach
-            | Asked::Nodes { .. }
-            | Asked::Newest { .. }
-            | Asked::Sweep { .. }
-            | Asked::Tidy
-            | Asked::Release => false,
-        };
-        let known = if writing { &mut self.write_fault } else { &mut self.fault };
-        if known.as_ref() != Some(error) {
+        if self.faults.note(Work::of(asked), error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
-            *known = Some(error.clone());
         }
         match asked {
             Asked::Open => self.open_failed(now),
@@ -567,6 +556,7 @@ impl Engine {
     /// Our term is over without a word on the share: what holds it is gone.
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
+        self.faults.end_term();
         self.mandate = None;
         self.ending = None;
         out(Effect::StopCollecting);

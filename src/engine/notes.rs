@@ -45,6 +45,7 @@ impl Level {
 pub enum Note {
     Opened { site: SiteId, class: ShareClass },
     ShareFailed(ShareError),
+    ShareWorks { what: &'static str },
     ShareBack { after_ms: u64 },
     ShareStalled { for_ms: u64, order: &'static str },
     KeeperGone,
@@ -114,6 +115,7 @@ impl Note {
             Self::Term { what, .. } => what.level(),
             Self::JournalFill { told, .. } => told.level(),
             Self::Opened { .. }
+            | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
@@ -144,6 +146,7 @@ impl fmt::Display for Note {
                 write!(out, "share: opened site {site}, class {}", class.name())
             }
             Self::ShareFailed(error) => write!(out, "{error}"),
+            Self::ShareWorks { what } => write!(out, "share: {what}: works again"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms, order } => {
                 write!(out, "share: no answer to {order} for {for_ms} ms")

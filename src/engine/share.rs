@@ -277,6 +277,8 @@ pub struct TermMark {
     pub term: Term,
     /// By lane, the number of its newest segment; 0: none.
     pub newest_segment: [u32; 2],
+    /// By lane, the seq of its last record; 0: none, or not known, the term was not released.
+    pub last_seq: [u64; 2],
 }
 
 /// Our own record to be written, the others' to be read.

@@ -34,7 +34,7 @@ impl Engine {
         }
         self.site = Some(site);
         self.class = class;
-        self.fault = None;
+        self.faults.forget_all();
         self.all_due_ms = 0;
         self.list_due_ms = 0;
         self.stage = Stage::Loading;
@@ -83,7 +83,6 @@ impl Engine {
     }
 
     pub(super) fn polled(&mut self, now: Now, all: bool, polled: &Polled, out: &mut Out<'_>) {
-        self.fault = None;
         self.sight.observe(now.ms, polled, &self.settings);
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
             self.wish = None;
@@ -198,6 +197,7 @@ impl Engine {
         self.tidied = false;
         self.lease_over_told = false;
         self.segment_missing_told = false;
+        self.faults.forget_all();
         self.redundancy_lost = false;
         self.append_was_last = false;
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;

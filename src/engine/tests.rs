@@ -450,6 +450,7 @@ impl Share {
         let marks = self.slots.values().map(|slot| TermMark {
             term: slot.term,
             newest_segment: slot.lanes.map(|lane| lane.newest_segment),
+            last_seq: slot.lanes.map(|lane| lane.last_seq),
         });
         Survey { newest, before, fence_ms_max: 5_000, cursors, marks: marks.collect() }
     }
