@@ -40,7 +40,11 @@ pub(super) fn highest(root: &Root) -> Result<Term, ShareError> {
 pub(super) fn tidy(root: &Root, keep_from: Term) -> Result<(), ShareError> {
     let folder = root.claims();
     file::names(&folder, |name| match term_of(name) {
-        Some(term) if term < keep_from => file::delete(&folder.join(name)),
+        Some(term) if term < keep_from => match file::delete(&folder.join(name)) {
+            // a folder is not ours
+            Err(_) if folder.join(name).is_dir() => Ok(()),
+            done => done,
+        },
         Some(_) | None => Ok(()),
     })
 }

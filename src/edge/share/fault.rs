@@ -69,7 +69,7 @@ pub(super) fn short_name(path: &Path) -> std::string::String {
 /// The kind of a system call's failure.
 pub(super) fn fault_of(error: &io::Error) -> ShareFault {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => ShareFault::Missing,
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR) => ShareFault::Missing,
         Some(libc::EACCES | libc::EPERM) => ShareFault::Denied,
         Some(libc::EROFS) => ShareFault::ReadOnly,
         Some(libc::ENOSPC | libc::EDQUOT) => ShareFault::NoSpace,
