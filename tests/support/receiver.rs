@@ -25,6 +25,9 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 pub enum Behaviour {
     /// Read and answered with this status; the records count as delivered if it is 2xx.
     Answer(u16),
+    /// A request whose signature is not that of its body is answered 401, and nothing of it is
+    /// kept; any other as by `Answer(200)`.
+    Guard,
     /// Read, kept as delivered, answered 200 after this time.
     Delay(Duration),
     /// The connection is accepted and nothing is ever said on it.
@@ -180,13 +183,17 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
         Behaviour::HangUp => return,
         Behaviour::BlackHole => return hold(&mut socket, accepted_ns, shared),
         Behaviour::Answer(status) => status,
-        Behaviour::Delay(_) => 200,
+        Behaviour::Delay(_) | Behaviour::Guard => 200,
         Behaviour::Silent => 0,
     };
     let Ok(connection) = ServerConnection::new(Arc::clone(&shared.config)) else { return };
     let mut stream = StreamOwned::new(connection, socket);
     // a peer that was killed half-way has sent nothing that counts
     let Some((head, body)) = read_request(&mut stream) else { return };
+    let forged = signature(&body) != head.header("x-dtn-signature");
+    if behaviour == Behaviour::Guard && forged {
+        return answer(&mut stream, 401);
+    }
     enter(&head, body, accepted_ns, status, shared);
     if let Behaviour::Delay(time) = behaviour {
         thread::sleep(time);
@@ -194,6 +201,10 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
     if status == 0 {
         return hold(&mut stream.sock, accepted_ns, shared);
     }
+    answer(&mut stream, status);
+}
+
+fn answer(stream: &mut StreamOwned<ServerConnection, TcpStream>, status: u16) {
     let answer = format!("HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(answer.as_bytes());
     stream.conn.send_close_notify();
