@@ -2,6 +2,9 @@
 //!
 //! The check recurses as deep as the table below, whatever the text holds.
 
+#[cfg(test)]
+mod tests;
+
 use super::check::{is_cloud_url, is_header_value, is_listen_address, is_pattern};
 use super::{Fault, VERSION};
 use crate::edge::json::{self, Kind, Scanner, Text, Value};
