@@ -14,6 +14,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use edge_agent::engine::slot::{HEADER_BYTES, Header, HeaderOf};
+
 use crate::is_long;
 use crate::scene::{NODES, PATIENCE, Scene, numbers_in};
 use crate::support::receiver::Behaviour;
@@ -134,8 +136,8 @@ const TABLE: [(What, [Then; 5], [Then; 5]); 17] = [
         [No, Fine, No, Fine, Stops(FAILING)],
         [No, Fine, No, Fine, Stops(MISSING)]),
     (What::DeclinedFolder,
-        [No, Fine, No, Fine, Fine],
-        [No, Fine, No, Fine, Fine]),
+        [No, Fine, No, Fine, Waits(FAILING)],
+        [No, Fine, No, Fine, Waits(FAILING)]),
 ];
 
 /// One case of the table.
@@ -259,11 +261,8 @@ impl Case {
                 scene.feed(4);
             }
             What::DeclinedFile | What::DeclinedFolder => {
-                scene.receiver.behave(Behaviour::Answer(401));
-                scene.feed(1);
-                scene.site.wait("records in the declined store", PATIENCE, |_| {
-                    fs::read_dir(scene.site.data().join("declined")).ok()?.next()?.ok()
-                });
+                scene.feed_refused();
+                scene.wait_delivered();
             }
             What::ForwardedSegment | What::Journal | What::Lane => {
                 scene.feed(4);
@@ -282,6 +281,10 @@ impl Case {
                 scene.feed(4);
             }
         }
+    }
+
+    fn is_of_declined(self) -> bool {
+        matches!(self.what, What::DeclinedFile | What::DeclinedFolder)
     }
 
     fn path(self, scene: &Scene) -> PathBuf {
@@ -314,6 +317,10 @@ impl Case {
             Fine | Alerts(_) => {
                 scene.gone.borrow_mut().extend(saved.numbers());
                 scene.feed(4);
+                if self.is_of_declined() {
+                    // the store is still written
+                    scene.feed_refused();
+                }
                 scene.wait_delivered();
                 if let Alerts(condition) = self.then {
                     scene.wait_alert(condition);
@@ -326,6 +333,9 @@ impl Case {
             }
             Waits(condition) => {
                 scene.feed(4);
+                if self.is_of_declined() {
+                    scene.feed_refused();
+                }
                 scene.wait_condition(condition);
                 Self::mend(scene, saved);
             }
@@ -333,7 +343,14 @@ impl Case {
                 for node in NODES {
                     scene.post_to(node);
                 }
-                scene.wait_condition(condition);
+                if condition == FAILING {
+                    scene.wait_condition(condition);
+                } else {
+                    scene.wait_condition_everywhere(condition);
+                }
+                if self.what == What::Terms {
+                    assert!(!is_whole(&saved.path), "it is never remade");
+                }
                 Self::mend(scene, saved);
             }
         }
@@ -371,6 +388,40 @@ impl Deed {
             }
         }
     }
+}
+
+/// Whether a file begins as `edge.terms` does.
+fn is_whole(path: &Path) -> bool {
+    let bytes = fs::read(path).unwrap_or_default();
+    let head = bytes.get(..HEADER_BYTES).map(|head| HeaderOf::Terms.decode(head));
+    matches!(head, Some(Header::Good(_)))
+}
+
+/// A segment that is gone for good is passed in the end, with an alert.
+#[test]
+fn a_deleted_segment_is_waited_for_and_then_passed() {
+    if !is_long() {
+        println!("skipped: it is waited for a minute; EDGE_LONG=1 does it");
+        return;
+    }
+    let case = Case { what: What::OlderSegment, deed: Deed::Deleted, is_running: true, then: Fine };
+    let mut scene = Scene::new(&Plan::default());
+    case.prepare(&mut scene);
+    let path = case.path(&scene);
+    scene.gone.borrow_mut().extend(Saved::take(&path).numbers());
+    case.deed.perform(&path);
+    scene.receiver.behave(Behaviour::Guard);
+    scene.reload();
+    scene.wait_condition(SEGMENT);
+    scene.feed(2);
+    let passed = scene.receiver.wait(Duration::from_secs(2 * PATIENCE), |ledger| {
+        (!ledger.alerts_of(DAMAGED).is_empty()).then_some(())
+    });
+    assert!(passed.is_some(), "{}", scene.report());
+    scene.wait_delivered();
+    let master = scene.wait_calm();
+    scene.hand_over(&master);
+    scene.judge();
 }
 
 /// The same bytes each time.

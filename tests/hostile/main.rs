@@ -6,8 +6,16 @@
 //!
 //! Each scene is a site of its own, and scenes run beside each other: they mostly wait.
 
+mod apart;
 mod damage;
+mod gateways;
+mod lone;
+mod outputs;
+mod owner;
 mod scene;
+mod settings;
+mod sources;
+mod space;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::ask_unix;
 use crate::support::processes::signal;
-use crate::support::receiver::{Behaviour, Receiver};
+use crate::support::receiver::{Behaviour, REFUSED, Receiver};
 use crate::support::site::{Master, Part, Plan, Site};
 use crate::support::{SECRET_KEY, THING};
 
@@ -101,11 +101,18 @@ impl Scene {
 
     /// Posts some readings to a node; whether they were acknowledged.
     pub(crate) fn post_to(&self, node: &str) -> bool {
+        self.post(node, "")
+    }
+
+    /// The same; the first of the readings has more in it.
+    fn post(&self, node: &str, more: &str) -> bool {
         let first = self.next.get();
         self.next.set(first + POST_READINGS);
         let mut text = String::new();
         for number in first..first + POST_READINGS {
-            let line = format_args!("{{\"thing_key\":\"{THING}\",\"data\":{{\"n\":{number}}}}}\n");
+            let more = if number == first { more } else { "" };
+            let line =
+                format_args!("{{\"thing_key\":\"{THING}\",\"data\":{{\"n\":{number}{more}}}}}\n");
             text.write_fmt(line).expect("a string takes all");
         }
         let socket = self.site.socket(node);
@@ -126,12 +133,21 @@ impl Scene {
 
     /// Posts until so many posts were acknowledged by whoever is master.
     pub(crate) fn feed(&self, posts: usize) {
+        self.feed_with(posts, "");
+    }
+
+    /// The same with one post; the cloud will not have one of its readings.
+    pub(crate) fn feed_refused(&self) {
+        self.feed_with(1, &format!(",{REFUSED}:1"));
+    }
+
+    fn feed_with(&self, posts: usize, more: &str) {
         let end = Instant::now() + Duration::from_secs(PATIENCE);
         let mut taken = 0;
         while taken < posts {
             let before = taken;
             let nodes = self.site.running();
-            taken += usize::from(nodes.iter().any(|node| self.post_to(node)));
+            taken += usize::from(nodes.iter().any(|node| self.post(node, more)));
             assert!(Instant::now() < end, "no reading is taken\n{}", self.report());
             if taken == before {
                 thread::sleep(Duration::from_millis(50));
@@ -154,6 +170,17 @@ impl Scene {
                 site.status(node).filter(|_| shown)
             })
         })
+    }
+
+    /// Waits until every node says that this holds.
+    pub(crate) fn wait_condition_everywhere(&self, name: &str) {
+        self.site.wait(&format!("condition {name} on every node"), PATIENCE, |site| {
+            let holds = |node: &String| {
+                let conditions = self.conditions(node);
+                conditions.is_some_and(|c| c.iter().any(|condition| condition == name))
+            };
+            site.running().iter().all(holds).then_some(())
+        });
     }
 
     /// Waits until nothing holds anywhere, one node is master and all others stand by.
@@ -198,7 +225,8 @@ impl Scene {
         }
     }
 
-    fn missing(&self) -> Vec<u64> {
+    /// The acknowledged readings that are in none of these places.
+    pub(crate) fn missing(&self) -> Vec<u64> {
         let missing = self.receiver.ledger().missing(&self.acknowledged.borrow());
         if missing.is_empty() {
             return missing;
@@ -238,7 +266,9 @@ impl Scene {
     }
 
     fn check_processes(&self) {
-        for (node, keeper) in &*self.keepers.borrow() {
+        let running = self.site.running();
+        let keepers = self.keepers.borrow();
+        for (node, keeper) in keepers.iter().filter(|(node, _)| running.contains(node)) {
             let now = self.site.part(node, Part::Keeper);
             assert_eq!(now, Some(*keeper), "the keeper of {node} ended\n{}", self.report());
         }

@@ -20,13 +20,16 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// What a guarding receiver will not have in a record.
+pub const REFUSED: &str = "\"refused\"";
+
 /// How requests are met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Behaviour {
     /// Read and answered with this status; the records count as delivered if it is 2xx.
     Answer(u16),
-    /// A request whose signature is not that of its body is answered 401, and nothing of it is
-    /// kept; any other as by `Answer(200)`.
+    /// A request whose signature is not that of its body is answered 401, one that holds
+    /// [`REFUSED`] 422, and nothing of it is kept; any other as by `Answer(200)`.
     Guard,
     /// Read, kept as delivered, answered 200 after this time.
     Delay(Duration),
@@ -191,8 +194,9 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
     // a peer that was killed half-way has sent nothing that counts
     let Some((head, body)) = read_request(&mut stream) else { return };
     let forged = signature(&body) != head.header("x-dtn-signature");
-    if behaviour == Behaviour::Guard && forged {
-        return answer(&mut stream, 401);
+    let refused = body.windows(REFUSED.len()).any(|window| window == REFUSED.as_bytes());
+    if behaviour == Behaviour::Guard && (forged || refused) {
+        return answer(&mut stream, if forged { 401 } else { 422 });
     }
     enter(&head, body, accepted_ns, status, shared);
     if let Behaviour::Delay(time) = behaviour {

@@ -121,15 +121,15 @@ fn denied(path: &Path) -> std::string::String {
             format!("{whose}: on the server, chown -R {us} the folder")
         }
         // Only a data directory is ours to give away whole; never what merely lies above one.
-        Ok(_) | Err(_) if is_data_directory(folder) => {
-            format!("{whose}: chown -R {us} {}", folder.display())
-        }
-        Ok(_) | Err(_) => format!("{whose}: as root, make the data directory and chown {us} it"),
+        Ok(_) | Err(_) => match data_directory_of(folder) {
+            Some(root) => format!("{whose}: chown -R {us} {}", root.display()),
+            None => format!("{whose}: as root, make the data directory and chown {us} it"),
+        },
     }
 }
 
-fn is_data_directory(folder: &Path) -> bool {
-    folder.ancestors().take(3).any(|at| at.join("edge.terms").is_file())
+fn data_directory_of(folder: &Path) -> Option<&Path> {
+    folder.ancestors().take(3).find(|at| at.join("edge.terms").is_file())
 }
 
 /// Text of bounded length: what does not fit is cut off.
