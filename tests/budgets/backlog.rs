@@ -30,7 +30,11 @@ pub(crate) struct Costs {
 
 impl Bench {
     /// Starts a lone node and kills a master, some times each.
-    pub(crate) fn measure_costs(&mut self, rounds: u64, kill: impl Fn(&mut Self, u64) -> Times) -> Costs {
+    pub(crate) fn measure_costs(
+        &mut self,
+        rounds: u64,
+        kill: impl Fn(&mut Self, u64) -> Times,
+    ) -> Costs {
         let starts = self.measure_starts(rounds);
         Costs { starts, takeovers: kill(self, rounds) }
     }
