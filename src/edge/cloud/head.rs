@@ -55,7 +55,11 @@ pub fn final_head(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Resul
                     return Err(HeadFault::TooLong);
                 }
                 let mut more = [0; 512];
-                let count = read(&mut more).map_err(HeadFault::Io)?;
+                let count = match read(&mut more) {
+                    // a socket with a time-out is not taken up again after a signal: signal(7)
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read.map_err(HeadFault::Io)?,
+                };
                 if count == 0 {
                     return Err(HeadFault::Closed);
                 }
@@ -106,6 +110,18 @@ mod tests {
             let more = head_of(&[&text[..], b"<html>"].concat(), at_a_time).expect("a head");
             assert_eq!(more.has_more, !text.len().is_multiple_of(at_a_time), "{at_a_time}");
         }
+    }
+
+    #[test]
+    fn a_signal_does_not_end_it() {
+        let mut pieces = [Some(&b"HTTP/1.1 200"[..]), None, Some(b" OK\r\n\r\n")].into_iter();
+        let head = final_head(|room| {
+            let piece =
+                pieces.next().expect("read no further").ok_or(io::ErrorKind::Interrupted)?;
+            room[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        });
+        assert_eq!(head.expect("a head").status, 200);
     }
 
     #[test]

@@ -133,14 +133,18 @@ mod tests {
     fn a_configuration_comes_with_the_files_that_it_names() {
         let folder = Folder::new();
         let root = folder.root();
-        let text = configuration(r#""secret_key_file":"secret.key","ca_file":"ca.pem""#);
+        let text = configuration(
+            r#""secret_key_file":"secret.key","ca_file":"ca.pem","proxy":"http://p:3128","proxy_user":"u","proxy_password_file":"p""#,
+        );
         fs::write(root.path.join("edge.json"), &text).expect("written");
+        fs::write(root.path.join("p"), b"word\n").expect("written");
         fs::write(root.path.join("secret.key"), b"s3cret\n").expect("written");
         fs::write(root.path.join("ca.pem"), b"PEM").expect("written");
         let files = load(&place(&folder, None), Some(&root)).expect("loaded");
         assert_eq!(files.config.as_deref(), Some(text.as_bytes()));
         assert_eq!(files.secret_key.as_deref(), Some(b"s3cret\n".as_slice()));
         assert_eq!(files.ca.as_deref(), Some(b"PEM".as_slice()));
+        assert_eq!(files.proxy_password.as_deref(), Some(b"word\n".as_slice()));
         assert_eq!((files.token, files.fault), (None, None));
         fs::write(root.path.join("console.token"), b"t").expect("written");
         fs::remove_file(root.path.join("ca.pem")).expect("gone");
