@@ -54,14 +54,22 @@ pub enum UplinkAnswer {
 
 /// The body of the process. Returns when the agent or the keeper is gone.
 ///
-/// Without `batches` it holds nothing of the share, needs no lease, and its requests carry no
-/// term.
+/// Without `batches` it holds nothing of the share, needs no lease, its requests carry no term,
+/// and it leaves nothing to other uplinks: it may run beside one.
 pub fn run(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
-    let has_term = batches.is_some();
-    if has_term && let Err(error) = lease.guard() {
-        log::error!("uplink: cannot set the lease's timer: {error}");
-        return;
+    if batches.is_none() {
+        return match Lease::new(boottime_ms()) {
+            Ok(own) => run_under(port, None, &own, setup),
+            Err(error) => log::error!("uplink: cannot have memory of its own: {error}"),
+        };
     }
+    match lease.guard() {
+        Ok(()) => run_under(port, batches, lease, setup),
+        Err(error) => log::error!("uplink: cannot set the lease's timer: {error}"),
+    }
+}
+
+fn run_under(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
     let ca = match prepare(setup) {
         Ok(ca) => ca,
         Err(error) => {

@@ -11,7 +11,8 @@
 //!    ([`LEASE_MS_MAX`]) are one and the same: not running. So an end that was never cleared stays
 //!    harmless for 23 days; the agent clears it when the term ends.
 //!
-//! 5. A second word beside it is the uplinks' own: what one that was ended leaves to the next.
+//! 5. A second word beside it is the uplinks' own: the memo that one leaves to the next, however
+//!    it ended.
 //!
 //! Not for: deciding how long a lease runs.
 
@@ -36,7 +37,7 @@ const NONE: u32 = 0;
 pub struct Lease {
     word: &'static AtomicU32,
     /// 5
-    left: &'static AtomicU32,
+    memo: &'static AtomicU32,
     origin_ms: u64,
 }
 
@@ -44,8 +45,8 @@ impl Lease {
     /// A lease that is not running. `origin_ms` is the boot time of the agent's start, from which
     /// the shared word counts. Errors: `ENOMEM`.
     pub fn new(origin_ms: u64) -> io::Result<Self> {
-        let [word, left] = shared_words()?;
-        Ok(Self { word, left, origin_ms })
+        let [word, memo] = shared_words()?;
+        Ok(Self { word, memo, origin_ms })
     }
 
     /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before.
@@ -66,14 +67,14 @@ impl Lease {
         self.word.store(NONE, Ordering::SeqCst);
     }
 
-    /// What was left with [`Self::leave`] last, here or in another process; at first 0.
-    pub fn left(&self) -> u32 {
-        self.left.load(Ordering::SeqCst)
+    /// The memo that was set last, here or in another process that shares it; at first 0.
+    pub fn memo(&self) -> u32 {
+        self.memo.load(Ordering::SeqCst)
     }
 
-    /// Leaves a word to whoever shares this memory.
-    pub fn leave(&self, word: u32) {
-        self.left.store(word, Ordering::SeqCst);
+    /// Sets the memo.
+    pub fn set_memo(&self, word: u32) {
+        self.memo.store(word, Ordering::SeqCst);
     }
 
     /// Whether the lease runs at `now_ms` ([`clock::boottime_ms`]).
@@ -227,6 +228,18 @@ mod tests {
         assert!(!lease.is_running(2_000));
         lease.set(500);
         assert!(!lease.is_running(1_000), "an end before the agent's start has passed");
+    }
+
+    #[test]
+    fn the_memo_is_a_word_of_its_own() {
+        let lease = Lease::new(1_000).expect("a page");
+        assert_eq!(lease.memo(), 0);
+        lease.set(6_000);
+        lease.set_memo(7);
+        lease.clear();
+        assert_eq!(lease.memo(), 7);
+        lease.set_memo(u32::MAX);
+        assert!(!lease.is_running(1_000));
     }
 
     #[test]

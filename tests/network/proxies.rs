@@ -134,14 +134,19 @@ fn a_site_goes_through_tinyproxy_and_check_tells_of_it() {
         return leave_out("tinyproxy is not installed");
     };
     let url = format!("http://127.0.0.1:{}", proxy.port);
+    configure(&site, |cloud| cloud["proxy"] = url.into());
+    let (code, text) = check(&site);
+    let refused = "fail  proxy: the proxy refused: 407 proxy authentication required (127.0.0.1:";
+    assert!(code == 78 && text.contains(refused), "{code} {text}");
+
     configure(&site, |cloud| {
-        cloud["proxy"] = url.into();
         cloud["proxy_user"] = "plant".into();
         cloud["proxy_password"] = "wrong".into();
     });
     let (code, text) = check(&site);
-    let refused = "fail  proxy: the proxy refused: 40"; // 401 of old versions, 407
-    assert!(matches!(code, 75 | 78) && text.contains(refused), "{code} {text}");
+    let refused = "fail  proxy: the proxy refused: 401 unauthorized (127.0.0.1:";
+    assert!(code == 78 && text.contains(refused), "{code} {text}");
+    assert!(text.contains("mend cloud.proxy_user and its password"), "{text}");
     assert!(!text.contains("wrong"), "{text}");
 
     configure(&site, |cloud| cloud["proxy_password"] = "secret".into());

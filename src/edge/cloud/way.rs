@@ -61,7 +61,7 @@ impl fmt::Display for Host {
 pub struct Way<'a> {
     cloud: &'a Host,
     proxy: Option<&'a ProxySetup>,
-    /// Where the [`Track`] stands.
+    /// Its memo is the [`Track`].
     lease: &'a Lease,
     /// W2
     deadline_ms: u64,
@@ -126,11 +126,11 @@ impl<'a> Way<'a> {
     }
 
     fn track(&self) -> Track {
-        Track::from_word(self.lease.left())
+        Track::from_word(self.lease.memo())
     }
 
     fn leave(&self, track: Track) {
-        self.lease.leave(track.to_word());
+        self.lease.set_memo(track.to_word());
     }
 
     /// Connects to the next host on the way (W1); `role` says which it is, for people.

@@ -252,7 +252,8 @@ fn judge_proxy(opened: Result<String, NoWay>, setup: &CloudSetup, took: Duration
             let why = format!("proxy: the way to {cloud} goes through it: {said}, in {ms} ms");
             Probe::new(Level::Pass, &why)
         }
-        Err(NoWay { proxy_status: 407, reason }) => {
+        // tinyproxy answers wrong credentials with 401, missing ones with 407
+        Err(NoWay { proxy_status: 401 | 407, reason }) => {
             let why = format!("proxy: {reason}: mend cloud.proxy_user and its password");
             Probe::new(Level::Fail, &why)
         }

@@ -79,7 +79,7 @@ fn a_request_that_was_ended_while_connecting_is_not_repeated_alike() {
     let both = [hole.address, live.local_addr().expect("an address")];
     let lease = lease();
     // what an uplink leaves that its deadline ends
-    lease.leave(Track::from_word(0).connecting(Family::V6).to_word());
+    lease.set_memo(Track::from_word(0).connecting(Family::V6).to_word());
     let begin_ms = boottime_ms();
     assert_eq!(reached(&lease, &both), Ok(both[1]));
     assert!(boottime_ms() - begin_ms < u64::from(TIMEOUT_MS) / 4, "IPv4 at once");
@@ -92,7 +92,7 @@ fn a_family_that_fails_at_once_costs_nothing() {
     let lease = lease();
     for left in [None, Some(Family::V6), Some(Family::V4)] {
         let track = left.map_or(Track::from_word(0), |family| Track::from_word(0).failed(family));
-        lease.leave(track.to_word());
+        lease.set_memo(track.to_word());
         assert_eq!(reached(&lease, &both), Ok(both[1]), "{left:?}");
     }
 }
@@ -103,7 +103,7 @@ fn a_host_of_one_family_loses_no_try() {
     let one = [live.local_addr().expect("an address")];
     let lease = lease();
     for family in [Family::V4, Family::V6] {
-        lease.leave(Track::from_word(0).failed(family).to_word());
+        lease.set_memo(Track::from_word(0).failed(family).to_word());
         assert_eq!(reached(&lease, &one), Ok(one[0]));
     }
 }
@@ -118,7 +118,7 @@ fn a_hole_is_given_up_before_the_deadline_and_said_to_be_one() {
     assert!(boottime_ms() - begin_ms >= u64::from(TIMEOUT_MS / 8 * CONNECT_EIGHTHS));
     let expected = format!("no connection in time to 127.0.0.1: {cloud}");
     assert_eq!(no_way.reason.as_str(), expected, "W2");
-    assert_eq!(Track::from_word(lease.left()).family(), Some(Family::V6), "next");
+    assert_eq!(Track::from_word(lease.memo()).family(), Some(Family::V6), "next");
 }
 
 #[test]
