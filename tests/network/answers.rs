@@ -55,9 +55,13 @@ const ANSWERS: &[(Says, i32, &str)] = &[
         75,
         "surpassed max_headers_size",
     ),
-    // minreq's count of the room that is left goes below 0, and the uplink ends
+    // minreq's count of the room that is left goes below 0: the uplink ends there, although what
+    // follows has an end
     (
-        |out| long_line(out, 8_192, "\n").and_then(|()| endless(out, "", "b: c\r\n")),
+        |out| {
+            long_line(out, 8_192, "\n")?;
+            out.write_all(["b: c\r\n".repeat(10_000), "\r\n".to_owned()].concat().as_bytes())
+        },
         75,
         "the uplink ended without an answer",
     ),
