@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use minreq::ResponseLazy;
 
 use super::reason::{clipped, of_failure, shown};
-use super::verdict::{retry_after_ms, verdict};
+use super::verdict::{remedy, retry_after_ms, verdict};
 use crate::engine::cloud::{Reason, Verdict};
 use crate::limits::ANSWER_BYTES_MAX;
 
@@ -38,7 +38,7 @@ impl Answer {
 /// gateway's clock, for the reason.
 pub fn exchange(request: minreq::Request, host: &str, wall_ms: u64) -> Answer {
     match request.with_follow_redirects(false).send_lazy() {
-        Ok(response) => of_response(response, host),
+        Ok(response) => of_response(response, host, wall_ms),
         Err(failure) => Answer::none(of_failure(&failure, host, wall_ms)),
     }
 }
@@ -46,17 +46,19 @@ pub fn exchange(request: minreq::Request, host: &str, wall_ms: u64) -> Answer {
 /// What minreq says in place of a status line that it could not read.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
+fn of_response(mut response: ResponseLazy, host: &str, wall_ms: u64) -> Answer {
     if response.status_code == 503 && response.reason_phrase == NO_STATUS_LINE {
         let reason = clipped(format_args!("connection closed without an HTTP answer by {host}"));
         return Answer::none((Verdict::Unknown, reason));
     }
     let interim = (100..200).contains(&response.status_code);
-    if let Some(answer) = interim.then(|| behind_interim(&mut response)).flatten() {
+    if let Some(answer) = interim.then(|| behind_interim(&mut response, wall_ms)).flatten() {
         return answer;
     }
     let status = response.status_code;
-    let retry_after_ms = header(&response, "retry-after").and_then(retry_after_ms);
+    let date = header(&response, "date");
+    let retry_after_ms =
+        header(&response, "retry-after").and_then(|text| retry_after_ms(text, date, wall_ms));
     let verdict = verdict(status);
     if verdict == Verdict::Accepted {
         if is_cut_short(&mut response) {
@@ -72,7 +74,7 @@ fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
         Some(_) | None => {
             let phrase = shown(response.reason_phrase.as_bytes());
             let excerpt = excerpt(&mut response);
-            clipped(format_args!("answer {status} {phrase}: {excerpt}"))
+            clipped(format_args!("answer {status} {phrase}{}: {excerpt}", remedy(status)))
         }
     };
     Answer { verdict, status, retry_after_ms, reason: without_colon(reason) }
@@ -118,7 +120,7 @@ fn without_colon(mut reason: Reason) -> Reason {
 
 /// The final answer behind `100 Continue` and its like (RFC 9110 15.2), which minreq leaves in
 /// the body; `None`: there is none.
-fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
+fn behind_interim(response: &mut ResponseLazy, wall_ms: u64) -> Option<Answer> {
     let mut bytes = Vec::new();
     let mut start = 0;
     loop {
@@ -128,7 +130,7 @@ fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
             httparse::Status::Complete(length) => {
                 let status = head.code?;
                 if !(100..200).contains(&status) {
-                    return Some(of_head(status, &head));
+                    return Some(of_head(status, &head, wall_ms));
                 }
                 start += length;
             }
@@ -144,10 +146,13 @@ fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
     }
 }
 
-fn of_head(status: u16, head: &httparse::Response<'_, '_>) -> Answer {
+fn of_head(status: u16, head: &httparse::Response<'_, '_>, wall_ms: u64) -> Answer {
+    let find = |name: &str| {
+        let line = head.headers.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+        line.and_then(|line| core::str::from_utf8(line.value).ok())
+    };
     let retry_after =
-        head.headers.iter().find(|line| line.name.eq_ignore_ascii_case("retry-after"));
-    let retry_after = retry_after.and_then(|line| core::str::from_utf8(line.value).ok());
+        find("retry-after").and_then(|text| retry_after_ms(text, find("date"), wall_ms));
     let verdict = verdict(status);
     let phrase = shown(head.reason.unwrap_or_default().as_bytes());
     let reason = match verdict {
@@ -156,9 +161,11 @@ fn of_head(status: u16, head: &httparse::Response<'_, '_>) -> Answer {
         | Verdict::BadCredentials
         | Verdict::TooLarge
         | Verdict::Retry
-        | Verdict::Unknown => without_colon(clipped(format_args!("answer {status} {phrase}"))),
+        | Verdict::Unknown => {
+            without_colon(clipped(format_args!("answer {status} {phrase}{}", remedy(status))))
+        }
     };
-    Answer { verdict, status, retry_after_ms: retry_after.and_then(retry_after_ms), reason }
+    Answer { verdict, status, retry_after_ms: retry_after, reason }
 }
 
 #[cfg(test)]
@@ -195,7 +202,9 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 15\r\n\r\n[\"no\r\n\x1b thing\"]",
                 Verdict::BadContent, 400, "answer 400 Bad Request: [\"no thing\"]"),
             (b"HTTP/1.1 401 Unauthorized\r\n\r\n<html>", Verdict::BadCredentials, 401,
-                "answer 401 Unauthorized"),
+                "answer 401 Unauthorized (see cloud.access_key and the secret key)"),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", Verdict::BadCredentials, 404,
+                "answer 404 Not Found (see cloud.url): no"),
             (b"HTTP/1.1 422 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
                 Verdict::BadContent, 422, "answer 422 : no"),
             (b"HTTP/1.1 413 Too Large\r\n\r\n", Verdict::TooLarge, 413, "answer 413 Too Large"),
