@@ -52,7 +52,7 @@ pub enum Note {
     LockDoesNotExclude { master: NodeName, term: Term },
     CloudFailing { status: u16, reason: Reason },
     CloudBack { after_requests: u32 },
-    CloudDeclining { status: u16, reason: Reason, records: u32 },
+    CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
@@ -154,20 +154,20 @@ impl fmt::Display for Note {
                 "election: the lock was granted while {master}, master of term {term}, lives: \
                  locks on this share do not exclude; going by silence until SIGHUP or a remount"
             ),
-            Self::CloudFailing { status: 0, reason } => write!(out, "cloud: {reason}"),
-            Self::CloudFailing { status, reason } => {
-                write!(out, "cloud: answered {status}: {reason}")
-            }
+            // With a status, the reason begins with it.
+            Self::CloudFailing { reason, .. } => write!(out, "cloud: {reason}"),
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason, records: 0 } => {
-                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
+            Self::CloudDeclining { status: 401 | 403, reason } => {
+                write!(out, "cloud: refuses our credentials: {reason}; trying again after a pause")
             }
-            Self::CloudDeclining { status, reason, .. } => write!(
-                out,
-                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
-            ),
+            Self::CloudDeclining { status: 404 | 405 | 410, reason } => {
+                write!(out, "cloud: knows no such address: {reason}; trying again after a pause")
+            }
+            Self::CloudDeclining { reason, .. } => {
+                write!(out, "cloud: refuses records: {reason}; they are kept in declined/")
+            }
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())

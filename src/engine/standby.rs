@@ -192,7 +192,7 @@ impl Engine {
         self.ending = None;
         self.cursor_ahead = false;
         self.refused = None;
-        self.declining = false;
+        self.declining = super::Declining::default();
         self.lock_pending = false;
         self.fenced_told = false;
         self.tidied = false;

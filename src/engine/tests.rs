@@ -70,6 +70,9 @@ struct Site {
     cloud_status: u16,
     /// A record that makes any batch bad content.
     poison: Option<(Term, u64)>,
+    /// The secret file is another than before.
+    secret_changed: bool,
+    rereads: usize,
 }
 
 impl Site {
@@ -88,6 +91,8 @@ impl Site {
             cloud,
             cloud_status,
             poison: None,
+            secret_changed: false,
+            rereads: 0,
         }
     }
 
@@ -196,7 +201,10 @@ impl Site {
     }
 
     fn answer(&mut self, place: usize, order: ShareOrder) {
-        if let ShareOrder::Load = order {
+        let reread = matches!(order, ShareOrder::Reread);
+        self.rereads += usize::from(reread);
+        let changed = reread && std::mem::take(&mut self.secret_changed);
+        if matches!(order, ShareOrder::Load) || changed {
             let settings = self.settings.clone();
             self.event(place, Event::Configured(&settings));
         }
@@ -306,6 +314,7 @@ impl Share {
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
+            ShareOrder::Reread => ShareOutcome::Reread,
             ShareOrder::Poll(poll) => {
                 let lock = self.try_lock(place, poll.lock == LockWish::Try);
                 let newest = self.slots.values().next_back().cloned();

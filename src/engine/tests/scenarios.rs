@@ -235,6 +235,49 @@ fn a_refused_record_is_declined_and_the_rest_delivered() {
 }
 
 #[test]
+fn a_changed_secret_ends_the_pause() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    assert_eq!(site.rereads, 0, "only while paused");
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(600);
+    site.run_for(35_000);
+    assert_eq!((site.rereads, site.sent.len()), (3, 1), "each 10 s");
+    (site.cloud, site.cloud_status) = (Verdict::Accepted, 200);
+    site.secret_changed = true;
+    site.run_for(11_000);
+    let status = site.status(0);
+    assert_eq!((status.journal[0].declined, status.journal[0].waiting), (500, 0));
+    assert_eq!(site.rereads, 4, "and no more");
+}
+
+#[test]
+fn a_poison_record_now_and_then_is_one_condition() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    let told = |site: &Site| {
+        let alerts = site.nodes[0].alerts.iter().map(Alert::condition);
+        alerts.filter(|name| name.starts_with("cloud-")).collect::<Vec<_>>()
+    };
+    for round in 0..3 {
+        site.poison = Some((1, round * 10 + 5));
+        site.push(10);
+        site.run_for(300_000);
+        assert!(site.status(0).conditions.contains(&"cloud-declining"), "round {round}");
+        assert!(!site.status(0).conditions.contains(&"cloud-unreachable"), "round {round}");
+    }
+    assert_eq!(site.status(0).journal[0].declined, 3);
+    assert_eq!(told(&site), ["cloud-declining"]);
+    site.run_for(301_000);
+    assert_eq!(told(&site), ["cloud-declining", "cloud-accepting"], "after a quiet time");
+    assert!(!site.status(0).conditions.contains(&"cloud-declining"));
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(10);
+    site.run_for(2_000);
+    assert_eq!(told(&site).len(), 3, "wrong credentials are news of their own");
+}
+
+#[test]
 fn a_full_journal_lets_its_oldest_segments_go_and_says_so() {
     let mut site = Site::new(1);
     site.settings.journal_bytes_max = 20 << 20;
