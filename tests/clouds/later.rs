@@ -1,0 +1,131 @@
+//! A cloud that wants us to come later, or fails for a while: the same again, and nothing is
+//! declined.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::support::answers::Answer;
+use crate::support::now_ns;
+use crate::support::receiver::Behaviour;
+use crate::support::site::Plan;
+use crate::{NODE, Scene, is_long, tries};
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, by date(1), which knows the calendar.
+fn http_date(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let mut date = std::process::Command::new("date");
+    date.env("LC_ALL", "C").args([
+        "-u",
+        "-d",
+        &format!("@{seconds}"),
+        "+%a, %d %b %Y %H:%M:%S GMT",
+    ]);
+    let output = date.output().expect("date runs");
+    String::from_utf8(output.stdout).expect("ASCII").trim().to_owned()
+}
+
+#[test]
+fn retry_after_is_honoured_in_seconds_and_as_a_date() {
+    let scene = Scene::start(&Plan::default());
+    let hour = Duration::from_secs(3_600);
+    for (status, headers) in [
+        (429, "Retry-After: 2\r\n".to_owned()),
+        (503, "Retry-After: 2\r\n".to_owned()),
+        // by its own clock, which is an hour behind
+        (503, {
+            let (now, then) = (SystemTime::now() - hour, SystemTime::now() - hour);
+            let (date, until) = (http_date(now), http_date(then + Duration::from_secs(2)));
+            format!("Date: {date}\r\nRetry-After: {until}\r\n")
+        }),
+    ] {
+        let count = AtomicUsize::new(0);
+        let mark = scene.mark();
+        let answer = headers.clone();
+        scene.receiver.rule(move |_| match count.fetch_add(1, Ordering::AcqRel) {
+            0 => Answer::Page(status, answer.clone(), String::new()),
+            _ => Answer::Status(200),
+        });
+        scene.wait_delivered(scene.post(5));
+        let ledger = scene.receiver.ledger();
+        let requests = &ledger.requests[mark..];
+        assert_eq!((requests[0].status, requests[1].status), (status, 200), "{headers}");
+        let gap_ns = requests[1].accepted_ns - requests[0].accepted_ns;
+        assert!(gap_ns >= 2_000_000_000, "{headers}: {gap_ns} ns");
+    }
+    retry_at_a_moment_of_our_clock(&scene);
+    assert_eq!(scene.declined().len(), 0);
+    scene.judge();
+}
+
+/// Without a date of its own, the answer's moment is one of this host's clock.
+fn retry_at_a_moment_of_our_clock(scene: &Scene) {
+    let until = SystemTime::now() + Duration::from_secs(3);
+    let whole = until.duration_since(UNIX_EPOCH).expect("later").as_secs();
+    let until_whole = UNIX_EPOCH + Duration::from_secs(whole);
+    let headers = format!("Retry-After: {}\r\n", http_date(until));
+    let count = AtomicUsize::new(0);
+    scene.receiver.rule(move |_| match count.fetch_add(1, Ordering::AcqRel) {
+        0 => Answer::Page(503, headers.clone(), String::new()),
+        _ => Answer::Status(200),
+    });
+    let mark = scene.mark();
+    scene.wait_delivered(scene.post(5));
+    let came_ns = scene.receiver.ledger().requests[mark + 1].accepted_ns;
+    let ago = Duration::from_nanos(now_ns() - came_ns);
+    assert!(SystemTime::now() - ago >= until_whole, "before the moment that was asked for");
+}
+
+/// Two minutes of nothing but 500 in the long run; in the fast one as many tries, hurried on.
+#[test]
+fn a_time_of_500_declines_nothing_and_is_one_condition() {
+    let scene = Scene::start(&Plan::default());
+    let mark = scene.mark();
+    scene.receiver.behave(Behaviour::Answer(500));
+    let all = scene.post(500).start..scene.post(200).end;
+    scene.wait_condition("cloud-unreachable", true);
+    if is_long() {
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end {
+            assert!(scene.has_condition("cloud-unreachable"));
+            thread::sleep(Duration::from_secs(1));
+        }
+    } else {
+        for count in 1..=24 {
+            scene.wait_tries(mark, count);
+            scene.site.reload(NODE);
+        }
+    }
+    let sizes = tries(&scene.receiver.ledger(), mark);
+    assert!(is_long() || sizes.iter().any(|size| *size < 500), "suspect by now: {sizes:?}");
+    assert_eq!(scene.declined().len(), 0);
+    assert!(!scene.has_condition("cloud-declining"));
+    scene.recover();
+    scene.wait_delivered(all);
+    scene.wait_condition("cloud-unreachable", false);
+    assert_eq!(scene.declined().len(), 0);
+    assert_eq!(scene.site.log_lines(NODE, "cloud: answer 500").len(), 1, "told when it begins");
+    assert_eq!(scene.site.log_lines(NODE, "cloud: accepts again").len(), 1, "and when it ends");
+    assert!(scene.receiver.ledger().alerts_of("cloud-declining").is_empty());
+    scene.judge();
+}
+
+/// One record that the cloud cannot digest, among others that it can.
+#[test]
+fn a_record_that_alone_is_answered_500_is_declined_in_the_end() {
+    let scene = Scene::start(&Plan::default());
+    let all = scene.coming(8);
+    let bad = all.start + 2;
+    scene.receiver.rule(move |asked| Answer::Status(if asked.holds(&[bad]) { 500 } else { 200 }));
+    scene.post(8);
+    scene.site.wait("the record to be declined", 60, |site| {
+        site.reload(NODE);
+        thread::sleep(Duration::from_millis(100));
+        (scene.status()["journal"][0]["declined"] == 1).then_some(())
+    });
+    assert_eq!(crate::numbers(&scene.wait_declined(1)), [bad]);
+    scene.wait_delivered(all.start..bad);
+    scene.wait_delivered(bad + 1..all.end);
+    assert_eq!(scene.receiver.ledger().repeated_records, 0);
+    scene.judge();
+}
