@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::SECRET_KEY;
 use crate::support::producer::Producer;
-use crate::support::receiver::Behaviour;
+use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::site::Plan;
 use crate::{NODE, Scene, is_long, number, numbers, tries};
 
@@ -99,7 +99,7 @@ fn in_file(config: &mut serde_json::Value) {
 /// A scene whose secret key stands in a file; the file is there before the node starts.
 fn scene_with_secret_file() -> Scene {
     let plan = Plan { batch_age: 50, ..Plan::default() };
-    Scene::start_with_files(&plan, in_file, |data| {
+    Scene::start_with_files(Receiver::start(), &plan, in_file, |data| {
         fs::write(data.join("secret.key"), SECRET_KEY).expect("written");
     })
 }

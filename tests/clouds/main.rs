@@ -54,16 +54,21 @@ impl Scene {
 
     /// The same, with a configuration of its own.
     fn start_with(plan: &Plan, edit: impl FnOnce(&mut Value)) -> Self {
-        Self::start_with_files(plan, edit, |_| {})
+        Self::start_at(Receiver::start(), plan, edit)
+    }
+
+    /// The same, with a cloud that is there already.
+    fn start_at(receiver: Receiver, plan: &Plan, edit: impl FnOnce(&mut Value)) -> Self {
+        Self::start_with_files(receiver, plan, edit, |_| {})
     }
 
     /// The same, with files beside the configuration.
     fn start_with_files(
+        receiver: Receiver,
         plan: &Plan,
         edit: impl FnOnce(&mut Value),
         write: impl FnOnce(&Path),
     ) -> Self {
-        let receiver = Receiver::start();
         let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
         let mut site = Site::new(binary, &receiver, plan);
         site.edit_config(edit);
