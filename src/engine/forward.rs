@@ -98,6 +98,8 @@ pub enum Settled {
     },
     /// It was accepted, and no cursor moves: a thing's request, or a batch tried ahead.
     Accepted,
+    /// The cloud will not have a thing, which is left alone for a while.
+    ThingRefused,
 }
 
 /// The uplink's books.
@@ -124,6 +126,8 @@ pub struct Forward {
     delivered_once: bool,
     began_ms: u64,
     registered: usize,
+    /// No thing is registered or kept alive before this.
+    things_not_before_ms: u64,
     alive_due_ms: Vec<u64, THINGS_MAX>,
 }
 
@@ -149,6 +153,7 @@ impl Forward {
             delivered_once: false,
             began_ms: 0,
             registered: 0,
+            things_not_before_ms: 0,
             alive_due_ms: Vec::new(),
         }
     }
@@ -244,12 +249,14 @@ impl Forward {
             self.alive_due_ms.iter().copied().min().unwrap_or(u64::MAX)
         };
         let patience_ms = self.began_ms + u64::from(REGISTER_WAIT_MS);
-        if self.delivered_once { next_ms } else { next_ms.max(patience_ms) }
+        let due_ms = if self.delivered_once { next_ms } else { next_ms.max(patience_ms) };
+        due_ms.max(self.things_not_before_ms)
     }
 
     /// Takes the things of a configuration: all are registered anew.
     pub fn take_things(&mut self, settings: &Settings) {
         self.registered = 0;
+        self.things_not_before_ms = 0;
         self.alive_due_ms.clear();
         for _ in &settings.alive_every_ms {
             // Both lists have the same capacity.
@@ -275,7 +282,7 @@ impl Forward {
             Job::Batch(batch) => self.settle_batch(now_ms, batch, outcome),
             Job::Register(thing) => {
                 let settled = self.settle_thing(now_ms, thing, outcome, settings);
-                if settled == Settled::Accepted {
+                if matches!(settled, Settled::Accepted | Settled::ThingRefused) {
                     self.registered = usize::from(thing) + 1;
                 }
                 settled
@@ -309,8 +316,9 @@ impl Forward {
         }
     }
 
-    /// A thing that the cloud will not have is left alone until its next heartbeat: it is no
-    /// reason to hold up records.
+    /// A thing that the cloud will not have is left alone until its next heartbeat, and where it
+    /// fails with things, all are for a while: neither is a reason to hold up records that it
+    /// takes.
     fn settle_thing(
         &mut self,
         now_ms: u64,
@@ -318,20 +326,30 @@ impl Forward {
         outcome: &CloudOutcome,
         settings: &Settings,
     ) -> Settled {
+        let takes_records = self.standing == Standing::Good && self.delivered_once;
         match outcome.verdict {
-            Verdict::Accepted => self.succeed(),
-            Verdict::BadContent | Verdict::TooLarge => {}
-            Verdict::BadCredentials => {
+            Verdict::Accepted => {
+                self.succeed();
+                self.keep_alive(now_ms, thing, settings);
+                Settled::Accepted
+            }
+            Verdict::BadCredentials if !takes_records => {
                 self.pause(now_ms);
-                return Settled::Refused { lane: Lane::Readings, records: 0 };
+                Settled::Refused { lane: Lane::Readings, records: 0 }
+            }
+            Verdict::BadContent | Verdict::TooLarge | Verdict::BadCredentials => {
+                self.keep_alive(now_ms, thing, settings);
+                Settled::ThingRefused
+            }
+            Verdict::Retry if takes_records && outcome.status == 500 => {
+                self.things_not_before_ms = now_ms + u64::from(BACKOFF_MS_MAX);
+                Settled::Again
             }
             Verdict::Retry | Verdict::Unknown => {
                 self.back_off(now_ms, outcome.retry_after_ms);
-                return Settled::Again;
+                Settled::Again
             }
         }
-        self.keep_alive(now_ms, thing, settings);
-        Settled::Accepted
     }
 
     fn succeed(&mut self) {

@@ -253,6 +253,7 @@ pub struct Engine {
     cursor_ahead: bool,
     refused: Option<Refused>,
     declining: Declining,
+    thing_refused_told: bool,
     /// The lock came back while an uplink without a copy of it lives.
     lock_pending: bool,
     fenced_told: bool,
@@ -317,6 +318,7 @@ impl Engine {
             cursor_ahead: false,
             refused: None,
             declining: Declining::default(),
+            thing_refused_told: false,
             lock_pending: false,
             fenced_told: false,
             tidied: false,
@@ -609,6 +611,7 @@ impl Engine {
         self.settings = settings.clone();
         self.bound_room();
         self.forward.take_things(settings);
+        self.thing_refused_told = false;
         self.forward.try_at_once();
         if self.stage == Stage::Loading {
             self.stage = Stage::Standby;

@@ -54,6 +54,7 @@ pub enum Note {
     CloudBack { after_requests: u32 },
     CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
+    ThingRefused { reason: Reason },
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
     RequestLate { after_ms: u64 },
@@ -120,6 +121,7 @@ impl Note {
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
             Self::KeeperGone
+            | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -169,6 +171,9 @@ impl fmt::Display for Note {
                 write!(out, "cloud: refuses records: {reason}; they are kept in declined/")
             }
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
+            Self::ThingRefused { reason } => {
+                write!(out, "cloud: refuses a thing's registration or heartbeat: {reason}")
+            }
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
             }

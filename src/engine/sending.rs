@@ -209,6 +209,12 @@ impl Engine {
                 self.refuse(now, lane, records, outcome, out);
                 return;
             }
+            Settled::ThingRefused => {
+                if !core::mem::replace(&mut self.thing_refused_told, true) {
+                    out(Effect::Note(Note::ThingRefused { reason: outcome.reason.clone() }));
+                }
+                return;
+            }
             Settled::Accepted => {}
             Settled::Delivered(batch) => {
                 let next = self.forward.sizing(batch.lane).past(batch.fetched.next);

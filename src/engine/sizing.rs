@@ -104,6 +104,14 @@ pub struct Sizing {
     timeouts: u32,
 }
 
+impl Ceiling {
+    /// Whether a batch is about as large as that which failed: bytes bound batches too, so that
+    /// whole ones differ a little.
+    const fn is_reached(&self, batch: &Fetched) -> bool {
+        batch.count as u64 * 4 >= self.records as u64 * 3
+    }
+}
+
 impl Sizing {
     /// Whole batches.
     pub const fn new(lane: Lane) -> Self {
@@ -177,7 +185,7 @@ impl Sizing {
     pub fn time_out(&mut self, batch: &Fetched) {
         self.probe_from = None;
         self.timeouts += 1;
-        let again = self.ceiling.is_some_and(|ceiling| batch.count >= ceiling.records);
+        let again = self.ceiling.is_some_and(|ceiling| ceiling.is_reached(batch));
         if again || self.timeouts >= TIMEOUTS_MAX {
             self.timeouts = 0;
             self.keep_below(batch);
@@ -206,8 +214,8 @@ impl Sizing {
 
     /// Twice the size, unless that is one to keep below.
     fn grow(&mut self, batch: &Fetched) {
-        // A whole batch of the size that failed: it was not the size.
-        self.ceiling = self.ceiling.filter(|ceiling| batch.count < ceiling.records);
+        // As large as the one that failed: it was not the size.
+        self.ceiling = self.ceiling.filter(|ceiling| !ceiling.is_reached(batch));
         let doubled = self.records_limit.saturating_mul(2);
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.left = ceiling.left.saturating_sub(1);
@@ -221,7 +229,7 @@ impl Sizing {
     /// Half the size, and no more for a while.
     fn keep_below(&mut self, batch: &Fetched) {
         let patience = match self.ceiling {
-            Some(known) if batch.count >= known.records => (known.patience * 2).min(PATIENCE_MAX),
+            Some(known) if known.is_reached(batch) => (known.patience * 2).min(PATIENCE_MAX),
             Some(_) | None => PATIENCE_MIN,
         };
         self.ceiling = Some(Ceiling { records: batch.count, left: patience, patience });

@@ -193,6 +193,7 @@ impl Engine {
         self.cursor_ahead = false;
         self.refused = None;
         self.declining = super::Declining::default();
+        self.thing_refused_told = false;
         self.lock_pending = false;
         self.fenced_told = false;
         self.tidied = false;

@@ -47,7 +47,7 @@ fn a_refusal_of_us_costs_one_batch_and_names_what_is_wrong() {
         assert!(scene.has_condition("cloud-declining"));
         assert!(!scene.has_condition("cloud-unreachable"));
         // what is queued behind is left alone, and so is the alert
-        thread::sleep(Duration::from_millis(700));
+        thread::sleep(Duration::from_millis(400));
         assert_eq!(tries(&scene.receiver.ledger(), mark), [500], "{status}: nothing is split");
         assert_eq!(scene.mark(), mark + 1, "{status}: nothing else is sent");
         scene.recover();

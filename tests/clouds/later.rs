@@ -129,3 +129,64 @@ fn a_record_that_alone_is_answered_500_is_declined_in_the_end() {
     assert_eq!(scene.receiver.ledger().repeated_records, 0);
     scene.judge();
 }
+
+#[test]
+fn two_time_outs_in_a_row_halve_the_batch_and_success_doubles_it() {
+    let scene = Scene::start(&Plan { timeout: 1_000, ..Plan::default() });
+    scene.receiver.rule(|asked| match asked.records.len() {
+        0..=100 => Answer::Status(200),
+        _ => Answer::Silence,
+    });
+    let mark = scene.mark();
+    let sent = scene.post(400);
+    for count in 1..=4 {
+        scene.wait_tries(mark, count);
+        scene.wait_reason("no answer in time");
+        // not for the back-off's whole time
+        scene.site.reload(NODE);
+    }
+    // the silent ones count as delivered: what arrived is not what is known to have
+    scene.wait_status("all to be accepted", |status| status["journal"][0]["waiting"] == 0);
+    scene.wait_delivered(sent);
+    let sizes = tries(&scene.receiver.ledger(), mark);
+    assert_eq!(sizes[..5], [400, 400, 200, 200, 100], "{sizes:?}");
+    scene.recover();
+    let first = scene.mark();
+    for _ in 0..8 {
+        let more = scene.post(400);
+        scene.wait_delivered(more);
+    }
+    let sizes = tries(&scene.receiver.ledger(), first);
+    assert!(sizes.contains(&400), "it grows again: {sizes:?}");
+    assert_eq!(scene.declined().len(), 0);
+    scene.judge();
+}
+
+/// Keys that may send readings and not register things, a thing that the cloud does not know,
+/// or chokes on: readings are none the worse.
+#[test]
+fn a_cloud_that_refuses_things_gets_its_readings() {
+    let scene = Scene::start(&Plan::default());
+    for status in [403, 404, 400, 500] {
+        scene
+            .receiver
+            .rule(move |asked| Answer::Status(if asked.is_readings() { 200 } else { status }));
+        let mark = scene.mark();
+        scene.site.reload(NODE);
+        scene.wait("a thing to be refused", |l| {
+            l.requests.iter().skip(mark).any(|r| r.status == status)
+        });
+        scene.wait_reason(&format!("answer {status}"));
+        for _ in 0..3 {
+            let sent = scene.post(5);
+            scene.wait_delivered(sent);
+        }
+        let status_now = scene.status();
+        assert!(!crate::has(&status_now, "cloud-declining"), "{status}: {status_now}");
+        assert!(!crate::has(&status_now, "cloud-unreachable"), "{status}: {status_now}");
+    }
+    // a line for each configuration that was taken, none for 500
+    assert_eq!(scene.site.log_lines(NODE, "refuses a thing's registration").len(), 3);
+    assert_eq!(scene.site.log_lines(NODE, "accepts again").len(), 0);
+    scene.judge();
+}

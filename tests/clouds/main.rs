@@ -7,11 +7,11 @@
 //! the fast run cuts short by SIGHUP; `EDGE_KEEP=1` keeps the scratch folders.
 
 mod answers;
+mod bandwidth;
 mod certificates;
 mod content;
 mod credentials;
 mod later;
-mod slow;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -31,8 +31,6 @@ use support::site::{Plan, Site};
 
 /// The one node.
 const NODE: &str = "a";
-/// Things of the configuration, that of alerts included.
-const THINGS: usize = 3;
 
 fn is_long() -> bool {
     std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1")
@@ -43,6 +41,8 @@ struct Scene {
     site: Site,
     receiver: Receiver,
     next: Cell<u64>,
+    /// Things of the configuration, that of alerts included.
+    things: usize,
 }
 
 impl Scene {
@@ -71,10 +71,15 @@ impl Scene {
     ) -> Self {
         let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
         let mut site = Site::new(binary, &receiver, plan);
-        site.edit_config(edit);
+        let mut things = 0;
+        site.edit_config(|config| {
+            edit(config);
+            let alerts = usize::from(config["alerts"]["thing_key"].is_string());
+            things = alerts + config["things"].as_array().map_or(0, Vec::len);
+        });
         write(&site.data());
         site.start(NODE);
-        let scene = Self { site, receiver, next: Cell::new(0) };
+        let scene = Self { site, receiver, next: Cell::new(0), things };
         scene.site.wait_fenced(0);
         let first = scene.post(1);
         scene.wait_delivered(first);
@@ -176,7 +181,7 @@ impl Scene {
     fn wait_registered(&self, mark: usize) {
         self.wait("the things to be registered", |ledger| {
             let of_things = ledger.requests.iter().skip(mark);
-            of_things.filter(|r| r.path.ends_with("/register.json")).count() >= THINGS
+            of_things.filter(|r| r.path.ends_with("/register.json")).count() >= self.things
         });
         self.wait_status("all to be answered", |status| status["cloud"]["state"] == "idle");
     }
