@@ -161,14 +161,9 @@ impl fmt::Display for Note {
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status: 401 | 403, reason } => {
-                write!(out, "cloud: refuses our credentials: {reason}; trying again after a pause")
-            }
-            Self::CloudDeclining { status: 404 | 405 | 410, reason } => {
-                write!(out, "cloud: knows no such address: {reason}; trying again after a pause")
-            }
-            Self::CloudDeclining { reason, .. } => {
-                write!(out, "cloud: refuses records: {reason}; they are kept in declined/")
+            Self::CloudDeclining { status, reason } => {
+                let (what, then) = refusal(*status);
+                write!(out, "cloud: {what}: {reason}; {then}")
             }
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::ThingRefused { reason } => {
@@ -209,6 +204,15 @@ impl fmt::Display for Note {
             Self::NodeReturned { node } => write!(out, "site: {node} is back"),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
+    }
+}
+
+/// What the cloud refuses with a status, and what follows.
+const fn refusal(status: u16) -> (&'static str, &'static str) {
+    match status {
+        401 | 403 => ("refuses our credentials", "trying again after a pause"),
+        404 | 405 | 410 => ("knows no such address", "trying again after a pause"),
+        _ => ("refuses records", "they are kept in declined/"),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::support::answers::Answer;
 use crate::support::processes;
 use crate::support::receiver::Behaviour;
 use crate::support::site::{Part, Plan};
-use crate::{NODE, Scene};
+use crate::{NODE, Scene, plan};
 
 fn raw(status: u16, text: &str) -> Answer {
     Answer::Raw(status, text.as_bytes().to_vec())
@@ -18,7 +18,7 @@ const NOTHING: u16 = 999;
 
 #[test]
 fn what_is_no_answer_is_told_in_plain_words_and_sent_again() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let html = "<!DOCTYPE html>\r\n<html><body>Bad Gateway</body></html>";
     for (answer, reason) in [
         (Answer::Page(502, String::new(), html.into()), "answer 502 .: <!DOCTYPE html><html>"),
@@ -54,7 +54,7 @@ fn what_is_no_answer_is_told_in_plain_words_and_sent_again() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let elsewhere = TcpListener::bind("127.0.0.1:0").expect("a port");
     elsewhere.set_nonblocking(true).expect("set");
     let port = elsewhere.local_addr().expect("an address").port();
@@ -76,7 +76,7 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn any_success_is_one_whatever_its_body() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     for answer in [
         Answer::Page(200, String::new(), "<html>welcome to the captive portal</html>".into()),
@@ -109,7 +109,7 @@ fn any_success_is_one_whatever_its_body() {
 /// An answer without an end costs neither memory nor, once it has said enough, time.
 #[test]
 fn an_endless_answer_is_bounded_in_memory_and_time() {
-    let scene = Scene::start(&Plan { timeout: 2_000, ..Plan::default() });
+    let scene = Scene::start(&Plan { timeout: 2_000, ..plan() });
     let uplink_kb = || {
         let pid = scene.site.part(NODE, Part::Uplink).expect("there is an uplink");
         processes::peak_kb(pid).expect("it runs")
@@ -172,7 +172,7 @@ fn an_endless_answer_is_bounded_in_memory_and_time() {
 /// The cloud has it, and we never learn: the same again, under the same identities.
 #[test]
 fn a_lost_answer_repeats_the_batch_under_its_identities() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let mark = scene.mark();
     scene.receiver.behave(Behaviour::Reset);
     let sent = scene.post(200);
@@ -198,7 +198,7 @@ fn a_lost_answer_repeats_the_batch_under_its_identities() {
 /// Told once when it begins, once when it ends, however long it lasts and whatever it is.
 #[test]
 fn an_outage_is_one_line_at_each_end() {
-    let scene = Scene::start(&Plan { timeout: 1_000, ..Plan::default() });
+    let scene = Scene::start(&Plan { timeout: 1_000, ..plan() });
     let sent = scene.post(5);
     scene.wait_delivered(sent);
     scene.receiver.behave(Behaviour::HangUp);

@@ -1,12 +1,11 @@
 //! A server that cannot show who it is gets nothing, and people read why.
 
 use crate::support::certificates::Certificate;
-use crate::support::site::Plan;
-use crate::{Scene, tries};
+use crate::{Scene, plan, tries};
 
 #[test]
 fn a_wrong_certificate_is_refused_and_named() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     for (certificate, reason) in [
         (Certificate::UnknownIssuer, "certificate from an unknown issuer (see cloud.ca_file)"),
         (Certificate::OtherHost, "certificate for another host name, shown by localhost"),

@@ -11,13 +11,13 @@ use crate::support::SECRET_KEY;
 use crate::support::producer::Producer;
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::site::Plan;
-use crate::{NODE, Scene, is_long, number, numbers, tries};
+use crate::{NODE, Scene, is_long, number, numbers, plan, tries};
 
 const OTHER_SECRET: &str = "testsecretkey0000000000000000000000000002";
 
 #[test]
 fn a_refusal_of_us_costs_one_batch_and_names_what_is_wrong() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let mut declined = 0;
     for (round, (status, remedy, alert)) in [
         (401, "cloud.access_key and the secret key", "credentials"),
@@ -74,7 +74,7 @@ fn each_pause_is_longer_and_costs_one_batch() {
         return;
     }
     // without alerts, which would be tried in place of readings
-    let scene = Scene::start_with(&Plan::default(), |config| config["alerts"] = json!({}));
+    let scene = Scene::start_with(&plan(), |config| config["alerts"] = json!({}));
     scene.receiver.behave(Behaviour::Answer(401));
     for _ in 0..3 {
         scene.post(500);
@@ -98,7 +98,7 @@ fn in_file(config: &mut serde_json::Value) {
 
 /// A scene whose secret key stands in a file; the file is there before the node starts.
 fn scene_with_secret_file() -> Scene {
-    let plan = Plan { batch_age: 50, ..Plan::default() };
+    let plan = Plan { batch_age: 50, ..plan() };
     Scene::start_with_files(Receiver::start(), &plan, in_file, |data| {
         fs::write(data.join("secret.key"), SECRET_KEY).expect("written");
     })

@@ -9,7 +9,7 @@ use crate::support::answers::Answer;
 use crate::support::now_ns;
 use crate::support::receiver::Behaviour;
 use crate::support::site::Plan;
-use crate::{NODE, Scene, is_long, tries};
+use crate::{NODE, Scene, is_long, plan, tries};
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, by date(1), which knows the calendar.
 fn http_date(at: SystemTime) -> String {
@@ -25,61 +25,61 @@ fn http_date(at: SystemTime) -> String {
     String::from_utf8(output.stdout).expect("ASCII").trim().to_owned()
 }
 
-#[test]
-fn retry_after_is_honoured_in_seconds_and_as_a_date() {
-    let scene = Scene::start(&Plan::default());
-    let hour = Duration::from_secs(3_600);
-    for (status, headers) in [
-        (429, "Retry-After: 2\r\n".to_owned()),
-        (503, "Retry-After: 2\r\n".to_owned()),
-        // by its own clock, which is an hour behind
-        (503, {
-            let (now, then) = (SystemTime::now() - hour, SystemTime::now() - hour);
-            let (date, until) = (http_date(now), http_date(then + Duration::from_secs(2)));
-            format!("Date: {date}\r\nRetry-After: {until}\r\n")
-        }),
-    ] {
-        let count = AtomicUsize::new(0);
-        let mark = scene.mark();
-        let answer = headers.clone();
-        scene.receiver.rule(move |_| match count.fetch_add(1, Ordering::AcqRel) {
-            0 => Answer::Page(status, answer.clone(), String::new()),
-            _ => Answer::Status(200),
-        });
-        scene.wait_delivered(scene.post(5));
-        let ledger = scene.receiver.ledger();
-        let requests = &ledger.requests[mark..];
-        assert_eq!((requests[0].status, requests[1].status), (status, 200), "{headers}");
-        let gap_ns = requests[1].accepted_ns - requests[0].accepted_ns;
-        assert!(gap_ns >= 2_000_000_000, "{headers}: {gap_ns} ns");
-    }
-    retry_at_a_moment_of_our_clock(&scene);
-    assert_eq!(scene.declined().len(), 0);
-    scene.judge();
-}
-
-/// Without a date of its own, the answer's moment is one of this host's clock.
-fn retry_at_a_moment_of_our_clock(scene: &Scene) {
-    let until = SystemTime::now() + Duration::from_secs(3);
-    let whole = until.duration_since(UNIX_EPOCH).expect("later").as_secs();
-    let until_whole = UNIX_EPOCH + Duration::from_secs(whole);
-    let headers = format!("Retry-After: {}\r\n", http_date(until));
-    let count = AtomicUsize::new(0);
+/// Answers so once, and gives the times between that answer's request and the next.
+fn comes_back(status: u16, headers: &str) -> (Duration, SystemTime) {
+    let scene = Scene::start(&plan());
+    let (count, headers) = (AtomicUsize::new(0), headers.to_owned());
+    let mark = scene.mark();
     scene.receiver.rule(move |_| match count.fetch_add(1, Ordering::AcqRel) {
-        0 => Answer::Page(503, headers.clone(), String::new()),
+        0 => Answer::Page(status, headers.clone(), String::new()),
         _ => Answer::Status(200),
     });
-    let mark = scene.mark();
-    scene.wait_delivered(scene.post(5));
-    let came_ns = scene.receiver.ledger().requests[mark + 1].accepted_ns;
-    let ago = Duration::from_nanos(now_ns() - came_ns);
-    assert!(SystemTime::now() - ago >= until_whole, "before the moment that was asked for");
+    let sent = scene.post(5);
+    scene.wait_delivered(sent);
+    let (gap_ns, ago_ns) = {
+        let ledger = scene.receiver.ledger();
+        let requests = &ledger.requests[mark..];
+        assert_eq!((requests[0].status, requests[1].status), (status, 200));
+        let came_ns = requests[1].accepted_ns;
+        (came_ns - requests[0].accepted_ns, now_ns() - came_ns)
+    };
+    assert_eq!(scene.declined().len(), 0);
+    scene.judge();
+    (Duration::from_nanos(gap_ns), SystemTime::now() - Duration::from_nanos(ago_ns))
+}
+
+/// Two seconds and more, where the back-off's own first wait is one at most.
+#[test]
+fn retry_after_is_honoured_in_seconds_and_as_a_date() {
+    let two = Duration::from_secs(2);
+    // by a clock of the cloud that is an hour behind ours
+    let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    let (date, until) = (http_date(hour_ago), http_date(hour_ago + two));
+    let dated = format!("Date: {date}\r\nRetry-After: {until}\r\n");
+    thread::scope(|scope| {
+        for (status, headers) in
+            [(429, "Retry-After: 2\r\n"), (503, "Retry-After: 2\r\n"), (503, dated.as_str())]
+        {
+            scope.spawn(move || {
+                let (gap, _) = comes_back(status, headers);
+                assert!(gap >= two, "{status} {headers}: {gap:?}");
+            });
+        }
+        // without a date of the answer's own, it is a moment of this host's clock
+        scope.spawn(|| {
+            let until = SystemTime::now() + Duration::from_secs(5);
+            let seconds = until.duration_since(UNIX_EPOCH).expect("later").as_secs();
+            let headers = format!("Retry-After: {}\r\n", http_date(until));
+            let (_, came) = comes_back(503, &headers);
+            assert!(came >= UNIX_EPOCH + Duration::from_secs(seconds), "{headers}: {came:?}");
+        });
+    });
 }
 
 /// Two minutes of nothing but 500 in the long run; in the fast one as many tries, hurried on.
 #[test]
 fn a_time_of_500_declines_nothing_and_is_one_condition() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let mark = scene.mark();
     scene.receiver.behave(Behaviour::Answer(500));
     let all = scene.post(500).start..scene.post(200).end;
@@ -113,7 +113,7 @@ fn a_time_of_500_declines_nothing_and_is_one_condition() {
 /// One record that the cloud cannot digest, among others that it can.
 #[test]
 fn a_record_that_alone_is_answered_500_is_declined_in_the_end() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     let all = scene.coming(8);
     let bad = all.start + 2;
     scene.receiver.rule(move |asked| Answer::Status(if asked.holds(&[bad]) { 500 } else { 200 }));
@@ -132,7 +132,7 @@ fn a_record_that_alone_is_answered_500_is_declined_in_the_end() {
 
 #[test]
 fn two_time_outs_in_a_row_halve_the_batch_and_success_doubles_it() {
-    let scene = Scene::start(&Plan { timeout: 1_000, ..Plan::default() });
+    let scene = Scene::start(&Plan { timeout: 1_000, ..plan() });
     scene.receiver.rule(|asked| match asked.records.len() {
         0..=100 => Answer::Status(200),
         _ => Answer::Silence,
@@ -147,15 +147,15 @@ fn two_time_outs_in_a_row_halve_the_batch_and_success_doubles_it() {
     }
     // the silent ones count as delivered: what arrived is not what is known to have
     scene.wait_status("all to be accepted", |status| status["journal"][0]["waiting"] == 0);
-    scene.wait_delivered(sent);
+    scene.wait_delivered(sent.clone());
     let sizes = tries(&scene.receiver.ledger(), mark);
     assert_eq!(sizes[..5], [400, 400, 200, 200, 100], "{sizes:?}");
     scene.recover();
     let first = scene.mark();
     for _ in 0..8 {
-        let more = scene.post(400);
-        scene.wait_delivered(more);
+        scene.post(400);
     }
+    scene.wait_delivered(sent.end..scene.coming(1).start);
     let sizes = tries(&scene.receiver.ledger(), first);
     assert!(sizes.contains(&400), "it grows again: {sizes:?}");
     assert_eq!(scene.declined().len(), 0);
@@ -166,7 +166,7 @@ fn two_time_outs_in_a_row_halve_the_batch_and_success_doubles_it() {
 /// or chokes on: readings are none the worse.
 #[test]
 fn a_cloud_that_refuses_things_gets_its_readings() {
-    let scene = Scene::start(&Plan::default());
+    let scene = Scene::start(&plan());
     for status in [403, 404, 400, 500] {
         scene
             .receiver

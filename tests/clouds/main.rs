@@ -32,6 +32,11 @@ use support::site::{Plan, Site};
 /// The one node.
 const NODE: &str = "a";
 
+/// What every scene goes by: readings wait for nothing.
+fn plan() -> Plan {
+    Plan { sync: 20, batch_age: 20, ..Plan::default() }
+}
+
 fn is_long() -> bool {
     std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1")
 }
@@ -113,7 +118,7 @@ impl Scene {
 
     /// Waits for something in the ledger.
     fn wait(&self, what: &str, seen: impl Fn(&Ledger) -> bool) {
-        let found = self.receiver.wait(Duration::from_secs(15), |l| seen(l).then_some(()));
+        let found = self.receiver.wait(Duration::from_secs(60), |l| seen(l).then_some(()));
         assert!(
             found.is_some(),
             "waited in vain for {what}\n{}{}",
@@ -144,7 +149,7 @@ impl Scene {
 
     /// Waits for something in the status.
     fn wait_status(&self, what: &str, seen: impl Fn(&Value) -> bool) -> Value {
-        self.site.wait(what, 15, |site| site.status(NODE).filter(|status| seen(status)))
+        self.site.wait(what, 60, |site| site.status(NODE).filter(|status| seen(status)))
     }
 
     /// Waits until `cloud.reason` holds this text.

@@ -201,6 +201,27 @@ fn things_are_registered_and_kept_alive_although_nothing_is_read() {
 }
 
 #[test]
+fn a_thing_that_the_cloud_will_not_have_holds_up_no_records() {
+    for (verdict, status) in [(Verdict::BadCredentials, 403), (Verdict::Retry, 500)] {
+        let mut site = Site::new(1);
+        site.settings.alive_every_ms.push(5_000).expect("room");
+        site.thing = Some((verdict, status));
+        site.run_for(2_000);
+        for _ in 0..60 {
+            site.push(1);
+            site.run_for(1_000);
+            assert_eq!(site.status(0).journal[0].waiting, 0, "{status}");
+            let conditions = site.status(0).conditions;
+            assert!(conditions.iter().all(|name| !name.starts_with("cloud-")), "{conditions:?}");
+        }
+        let things = site.nodes[0].things.len();
+        assert!((1..20).contains(&things), "{status}: {things} tries");
+        let told = |text: &str| site.nodes[0].notes.iter().filter(|n| n.contains(text)).count();
+        assert_eq!(told("cloud:"), usize::from(status == 403), "once");
+    }
+}
+
+#[test]
 fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
     let mut site = Site::new(1);
     site.run_for(2_000);
