@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::cloud::Reason;
@@ -12,6 +13,7 @@ use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
 use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
+use crate::limits::MOUNT_TEXT_MAX;
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ impl Level {
 #[allow(clippy::large_enum_variant, reason = "no heap in the engine")]
 pub enum Note {
     Opened { site: SiteId, class: ShareClass },
+    Mount { text: String<MOUNT_TEXT_MAX>, is_unsafe: bool },
     ShareFailed(ShareError),
     ShareBack { after_ms: u64 },
     ShareStalled { for_ms: u64, order: &'static str },
@@ -120,7 +123,8 @@ impl Note {
             | Self::CloudAccepting
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
-            Self::KeeperGone
+            Self::Mount { is_unsafe: false, .. }
+            | Self::KeeperGone
             | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
@@ -134,9 +138,16 @@ impl Note {
             | Self::DeclinedDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
-            Self::LockDoesNotExclude { .. } => Level::Critical,
+            Self::LockDoesNotExclude { .. } | Self::Mount { is_unsafe: true, .. } => {
+                Level::Critical
+            }
         }
     }
+}
+
+fn write_mount(out: &mut fmt::Formatter<'_>, text: &str, is_unsafe: bool) -> fmt::Result {
+    let until = "; until then locks are left alone, and only silence counts";
+    write!(out, "mount: {text}{}", if is_unsafe { until } else { "" })
 }
 
 impl fmt::Display for Note {
@@ -145,6 +156,7 @@ impl fmt::Display for Note {
             Self::Opened { site, class } => {
                 write!(out, "share: opened site {site}, class {}", class.name())
             }
+            Self::Mount { text, is_unsafe } => write_mount(out, text, *is_unsafe),
             Self::ShareFailed(error) => write!(out, "{error}"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms, order } => {

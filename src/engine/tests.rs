@@ -35,6 +35,7 @@ struct Share {
     full: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
+    mount: MountJudgement,
     lies: bool,
 }
 
@@ -303,6 +304,7 @@ impl Share {
             frozen: false,
             full: false,
             class: ShareClass::Local,
+            mount: MountJudgement::default(),
             lies: false,
         }
     }
@@ -318,6 +320,7 @@ impl Share {
                     site: SiteId([1; 16]),
                     class: self.class,
                     free_bytes: u64::MAX,
+                    mount: self.mount.clone(),
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
