@@ -160,6 +160,7 @@ fn an_endless_answer_is_bounded_in_memory_and_time() {
             scene.wait_reason(reason);
         }
         let grown_kb = uplink_kb().saturating_sub(before_kb);
+        println!("endless, {reason}: the uplink grew by {grown_kb} kB from {before_kb} kB");
         assert!(grown_kb < 2_048, "{reason}: {grown_kb} kB more");
         scene.recover();
         if status != 400 {

@@ -1,5 +1,8 @@
 //! A cloud that refuses records for what they are: they alone are declined, the rest arrives.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::support::answers::Answer;
 use crate::{NODE, Scene, numbers, plan, tries};
 
@@ -81,5 +84,32 @@ fn what_is_too_large_is_halved_until_it_fits() {
     scene.wait_delivered(numbers_sent.start..big);
     scene.wait_delivered(big + 1..numbers_sent.end);
     assert_eq!(scene.receiver.ledger().repeated_records, 0);
+    scene.judge();
+}
+
+/// A batch of which nothing is taken says more of us than of its records: the backlog behind it
+/// is not churned through.
+#[test]
+fn a_cloud_that_takes_nothing_gets_one_batch_a_pause() {
+    let scene = Scene::start(&plan());
+    let mut declined = 0;
+    for status in [400, 413] {
+        scene
+            .receiver
+            .rule(move |asked| Answer::Status(if asked.is_readings() { status } else { 200 }));
+        scene.post(12);
+        declined += 12;
+        scene.wait_declined(declined);
+        scene.wait_status("a pause", |status| status["cloud"]["state"] == "paused");
+        let queued = scene.post(12);
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(scene.declined().len(), declined, "{status}");
+        assert!(
+            scene.has_condition("cloud-declining") && !scene.has_condition("cloud-unreachable")
+        );
+        scene.recover();
+        scene.wait_delivered(queued);
+    }
+    assert_eq!(scene.receiver.ledger().alerts_of("cloud-declining").len(), 1);
     scene.judge();
 }
