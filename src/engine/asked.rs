@@ -17,6 +17,7 @@ pub(super) struct ProofScope {
 pub(super) enum Asked {
     Open,
     Load,
+    Reread,
     Poll {
         all: bool,
     },
@@ -67,6 +68,7 @@ impl Asked {
         match self {
             Self::Open => "opening the data directory",
             Self::Load => "reading the configuration",
+            Self::Reread => "reading the secret files",
             Self::Poll { .. } => "a poll",
             Self::Claim { .. } | Self::Announce => "a claim",
             Self::Prove { .. } => "a proof",

@@ -38,6 +38,7 @@ impl Work {
             Asked::Prove { create, .. } if create != [0, 0] => Self::Writing,
             Asked::Open
             | Asked::Load
+            | Asked::Reread
             | Asked::Poll { .. }
             | Asked::Prove { .. }
             | Asked::Survey
@@ -57,7 +58,9 @@ impl Work {
     pub(super) fn shown_by(asked: Asked) -> Option<Self> {
         match asked {
             Asked::Prove { .. } => Some(Self::Term),
-            Asked::Load | Asked::Attach | Asked::Release | Asked::Claim { .. } => None,
+            Asked::Load | Asked::Reread | Asked::Attach | Asked::Release | Asked::Claim { .. } => {
+                None
+            }
             Asked::Open
             | Asked::Poll { .. }
             | Asked::Announce

@@ -244,6 +244,7 @@ impl Hands {
             | ShareOrder::Sweep { .. }
             | ShareOrder::Tidy { .. }
             | ShareOrder::Decline(_)
+            | ShareOrder::Reread
             | ShareOrder::Release(_) => (&[], None),
         };
         let order = KeeperOrder { number: self.number, order };
