@@ -102,15 +102,17 @@ impl Agent {
             alone: options.alone,
             require_network: options.require_network_share,
             node: options.node.clone(),
+            run_dir: options.run_dir.clone(),
         };
+        let mut console = Console::open(&options.run_dir);
         let host = Host {
             node: options.node.clone(),
             nonce: random_u64()?,
             advertise: options.advertise.clone(),
             version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             alone: options.alone,
+            run_dir_ours: console.has_socket(boottime_ms()),
         };
-        let mut console = Console::open(&options.run_dir);
         console.advertise(&options.advertise);
         match options.console {
             Some(Listen::At(address)) if !address.ip().is_loopback() => {

@@ -48,7 +48,7 @@ impl Work {
             Asked::Fetch { .. } | Asked::Newest { .. } => Self::Reading,
             Asked::Decline { .. } => Self::Declining,
             Asked::Nodes { .. } => Self::Nodes,
-            Asked::Sweep { .. } | Asked::Tidy => Self::Sweeping,
+            Asked::Sweep { .. } | Asked::Tidy | Asked::Forget => Self::Sweeping,
         }
     }
 
@@ -68,6 +68,7 @@ impl Work {
             | Asked::Nodes { .. }
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
+            | Asked::Forget
             | Asked::Tidy => Some(Self::of(asked)),
         }
     }

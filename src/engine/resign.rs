@@ -143,7 +143,8 @@ impl Engine {
         }
         let left = match self.stage {
             Stage::Closed | Stage::Loading => true,
-            Stage::Standby => self.record_left && self.keeper.asked.is_none(),
+            // The record of a name that is not ours is another's.
+            Stage::Standby => (self.record_left || !self.has_name()) && self.keeper.asked.is_none(),
             Stage::Claiming | Stage::Master | Stage::Resigning | Stage::Ended => false,
         };
         if self.stage != Stage::Ended && (left || now.ms >= since_ms + u64::from(STOP_MS_MAX)) {

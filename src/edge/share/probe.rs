@@ -249,8 +249,8 @@ fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Resul
 
 /// What the other nodes say of themselves, where it differs from us.
 fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
-    let known = match nodes::list(root, Some(&place.node)) {
-        Ok(known) => known,
+    let known = match nodes::list(root, Some(&place.node), &[]) {
+        Ok(listed) => listed.names,
         Err(error) => return tell(Probe::of(&error)),
     };
     let mut names = Vec::new();
@@ -258,7 +258,7 @@ fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
         match nodes::read(root, node) {
             Ok(Some(page)) => {
                 names.push(node.as_str().to_owned());
-                if let Some(differs) = differing(&page, &place.data_dir) {
+                for differs in differing(&page, &place.data_dir) {
                     tell(warn(&format!("nodes: {node} {differs}")));
                 }
             }
@@ -272,23 +272,30 @@ fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
     });
 }
 
-fn differing(page: &nodes::NodePage, data_dir: &Path) -> Option<std::string::String> {
+/// What a node's page says that is not as it is here.
+fn differing(page: &nodes::NodePage, data_dir: &Path) -> Vec<std::string::String> {
+    let mut differs = Vec::new();
     let ours = env!("CARGO_PKG_VERSION");
     let version = page.record.version.as_str();
     if version != ours {
-        return Some(format!("has version {version}, this node {ours}: upgrade the older one"));
+        differs.push(format!("has version {version}, this node {ours}: upgrade the older one"));
     }
     let path = page.host.path.as_str();
-    let here = nodes::HostMark::of_this_host(data_dir).path;
-    (path != here.as_str()).then(|| {
-        format!("finds the data directory at {path}, this node at {here}: right if both are one")
-    })
+    let here = nodes::HostMark::of_this_host(data_dir, Path::new("")).path;
+    if path != here.as_str() {
+        differs.push(format!(
+            "finds the data directory at {path}, this node at {here}: right if both are one"
+        ));
+    }
+    differs
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Folder, node};
     use super::*;
+    use crate::engine::ident::Role;
+    use crate::engine::share::NodeRecord;
 
     fn place(folder: &Folder) -> Place {
         Place {
@@ -299,6 +306,7 @@ mod tests {
             alone: false,
             require_network: false,
             node: node("gw-1"),
+            run_dir: folder.path.clone(),
         }
     }
 
@@ -327,6 +335,32 @@ mod tests {
     }
 
     #[test]
+    fn whatever_another_node_has_otherwise_is_told() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let mut page = nodes::NodePage {
+            record: NodeRecord {
+                node: node("gw-2"),
+                nonce: 1,
+                beat: 1,
+                role: Role::Standby,
+                class: ShareClass::Local,
+                version: String::try_from(env!("CARGO_PKG_VERSION")).expect("short"),
+                advertise: String::new(),
+                wish: None,
+                wall_ms: 0,
+            },
+            host: nodes::HostMark::of_this_host(&root.path, &root.path),
+        };
+        assert!(differing(&page, &root.path).is_empty());
+        page.record.version = String::try_from("0.0.1").expect("short");
+        page.host.path = String::try_from("/mnt/other").expect("short");
+        let differs = differing(&page, &root.path);
+        assert_eq!(differs.len(), 2, "{differs:?}");
+        assert!(differs[0].contains("0.0.1") && differs[1].contains("/mnt/other"));
+    }
+
+    #[test]
     fn a_missing_and_a_foreign_directory_fail_for_good() {
         let folder = Folder::new();
         let (found, probed) = probes(&place(&folder));
@@ -342,6 +376,8 @@ mod tests {
     fn mounts_are_judged() {
         let mount = |kind: &str, options: &str| mount::Mount {
             kind: kind.into(),
+            origin: "8:1".into(),
+            root: "/".into(),
             point: "/mnt/edge".into(),
             options: options.into(),
         };
