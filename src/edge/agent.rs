@@ -31,7 +31,7 @@ use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
 use crate::limits::CONNECTIONS_MAX;
-use crate::sys::clock::{boottime_ms, wall_ms};
+use crate::sys::clock::boottime_ms;
 use crate::sys::lease::Lease;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process;
@@ -182,9 +182,14 @@ impl Agent {
     /// from its effects at once.
     fn event(&mut self, event: Event<'_>) {
         self.settle();
+        let now = self.now();
         let hands = &mut self.hands;
-        self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+        self.engine.handle(now, event, &mut |effect| hands.perform(effect));
         self.settle();
+    }
+
+    fn now(&self) -> Now {
+        Now { ms: boottime_ms(), wall_ms: self.wall.now_ms() }
     }
 
     fn settle(&mut self) {
@@ -195,8 +200,9 @@ impl Agent {
                 Soon::UplinkGone => Event::UplinkGone,
                 Soon::Gathered(lane) => self.hands.gathered(lane),
             };
+            let now = self.now();
             let hands = &mut self.hands;
-            self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+            self.engine.handle(now, event, &mut |effect| hands.perform(effect));
         }
     }
 
@@ -331,8 +337,4 @@ impl Agent {
         // A collector knows the configuration that it was started with.
         self.hands.stop_collector();
     }
-}
-
-fn now() -> Now {
-    Now { ms: boottime_ms(), wall_ms: wall_ms() }
 }

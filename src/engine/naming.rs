@@ -137,6 +137,8 @@ pub(super) struct Naming {
     seen_ms: Option<u64>,
     /// Our own record was written since the name is ours.
     is_written: bool,
+    /// Its first writing is to be ordered before anything else.
+    record_due: bool,
     /// We yielded, and the keeper may hold the lock (N1).
     lock_to_leave: bool,
     /// The node whose record is being deleted, and for how long it was silent.
@@ -151,6 +153,7 @@ impl Default for Naming {
             rival: None,
             seen_ms: None,
             is_written: false,
+            record_due: false,
             lock_to_leave: false,
             forgetting: None,
             forget_due_ms: 0,
@@ -183,6 +186,16 @@ impl Naming {
         self.seen_ms = None;
         // It went with the keeper.
         self.lock_to_leave = false;
+    }
+
+    /// Whether our record is to be written before anything else: whoever comes later finds it.
+    pub(super) fn is_record_due(&self) -> bool {
+        self.hold == Hold::Ours && self.record_due
+    }
+
+    /// It is ordered. Should it fail, it is not waited for.
+    pub(super) fn record_ordered(&mut self) {
+        self.record_due = false;
     }
 
     /// Takes in a look at our own record; tells what is new.
@@ -272,6 +285,7 @@ impl Naming {
         self.hold = Hold::Ours;
         self.rival = None;
         self.is_written = false;
+        self.record_due = true;
         self.lock_to_leave = false;
     }
 }

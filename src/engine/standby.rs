@@ -83,6 +83,8 @@ impl Engine {
             self.ask(now, Asked::Load, ShareOrder::Load, out);
         } else if !self.has_name() {
             self.order_look(now, out);
+        } else if self.naming.is_record_due() {
+            self.order_nodes(now, NodesRead::Listed, out);
         } else if now.ms >= self.poll_due_ms {
             self.order_poll(now, out);
         } else if now.ms >= self.record_due_ms {
@@ -91,7 +93,7 @@ impl Engine {
     }
 
     pub(super) fn standby_due_ms(&self) -> u64 {
-        if self.reload {
+        if self.reload || self.naming.is_record_due() {
             0
         } else if self.has_name() {
             self.poll_due_ms.min(self.record_due_ms)
@@ -281,9 +283,10 @@ impl Engine {
         self.nodes_due_ms = now.ms + heartbeat_ms;
         let stopping = self.stopping_since_ms.is_some();
         let last = stopping && self.stage == Stage::Standby;
-        let is_due = stopping || now.ms >= self.record_due_ms;
+        let is_due = stopping || now.ms >= self.record_due_ms || self.naming.is_record_due();
         let write = (is_due && self.has_name()).then(|| {
             self.record_due_ms = now.ms + u64::from(NODE_RECORD_EVERY_MS);
+            self.naming.record_ordered();
             self.record(now)
         });
         let own = write.is_some() || !self.has_name();

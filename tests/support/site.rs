@@ -207,18 +207,34 @@ impl Site {
 
     /// Starts a node, with arguments and variables.
     pub fn start_in(&mut self, node: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        self.start_as(node, node, arguments, variables);
+    }
+
+    /// Starts a node that calls itself `name`, in the run directory of `node`.
+    pub fn start_as(
+        &mut self,
+        node: &str,
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) {
         assert!(!self.nodes.contains_key(node), "{node} runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log(node));
         let log = log.expect("site: cannot open a log");
         let mut command = self.command("run");
         command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
-        command.args(["--node", node, "--log-level", "debug"]).args(arguments);
+        command.args(["--node", name, "--log-level", "debug"]).args(arguments);
         command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("site: cannot start the agent");
         guard::started(child.id());
         lock(&self.watch.roots).push(child.id());
         self.nodes.insert(node.to_owned(), Node { child, frozen: false });
+    }
+
+    /// How often a text stands in a node's log.
+    pub fn said(&self, node: &str, text: &str) -> usize {
+        fs::read_to_string(self.log(node)).unwrap_or_default().matches(text).count()
     }
 
     fn log(&self, node: &str) -> PathBuf {
