@@ -114,6 +114,7 @@ impl Site {
         let node = &mut self.nodes[place];
         match effect {
             Effect::Share(order) => {
+                assert!(node.engine.has_name() || order.wants_no_name(), "N1: {order:?}");
                 if let (ShareOrder::Append(append), 0) = (&order, node.flying) {
                     node.flying = u64::from(append.bytes / RECORD_BYTES);
                     node.flown += node.flying;
@@ -154,6 +155,19 @@ impl Site {
             Effect::Alert(alert) => node.alerts.push(alert),
             Effect::Exit => node.exited = true,
         }
+    }
+
+    /// Gives the name of a node to another, before both start.
+    fn share_name(&mut self, from: usize, to: usize) {
+        self.nodes[to].engine.host.node = self.nodes[from].engine.host.node.clone();
+    }
+
+    /// A node's process starts again: another nonce, the same machine and run directory.
+    fn restart(&mut self, place: usize, nonce_ahead: u64) {
+        let machine = self.nodes[place].machine;
+        let mut host = self.nodes[place].engine.host.clone();
+        host.nonce = 1_000 + place as u64 + nonce_ahead;
+        self.nodes[place] = Node { engine: Engine::new(host), machine, ..node(place) };
     }
 
     /// Lets everything that is due happen until then.
@@ -535,6 +549,14 @@ fn failed(fault: ShareFault, text: &str) -> ShareOutcome {
 }
 
 impl ShareOrder {
+    fn wants_no_name(&self) -> bool {
+        match self {
+            Self::Open | Self::Load | Self::Release(None) => true,
+            Self::Nodes(order) => order.write.is_none(),
+            _ => false,
+        }
+    }
+
     fn wants_space(&self) -> bool {
         match self {
             Self::Append(_) => true,

@@ -87,7 +87,7 @@ impl HostMark {
     }
 
     /// What our own page says, that stands under a foreign nonce.
-    fn judge(&self, page: &NodePage) -> Namesake {
+    pub(super) fn judge(&self, page: &NodePage) -> Namesake {
         let is_same = |ours: &str, theirs: &str| !ours.is_empty() && ours == theirs;
         Namesake {
             nonce: page.record.nonce,

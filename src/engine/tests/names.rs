@@ -4,11 +4,6 @@ use super::*;
 use crate::limits::{NODE_FORGET_MS, NODES_MAX};
 
 impl Site {
-    /// Gives the name of a node to another, before both start.
-    fn share_name(&mut self, from: usize, to: usize) {
-        self.nodes[to].engine.host.node = self.nodes[from].engine.host.node.clone();
-    }
-
     fn conditions(&self, place: usize) -> Vec<&'static str> {
         self.status(place).conditions.iter().copied().collect()
     }
@@ -27,14 +22,6 @@ impl Site {
 
     fn knows(&self, place: usize, name: &str) -> bool {
         self.status(place).nodes.iter().any(|node| node.node.as_str() == name)
-    }
-
-    /// A node's process starts again: a new nonce, the same machine and run directory.
-    fn restart(&mut self, place: usize) {
-        let (engine, machine) = (&self.nodes[place].engine, self.nodes[place].machine);
-        let host = Host { nonce: engine.host.nonce + 100, ..engine.host.clone() };
-        self.share.unlock(place);
-        self.nodes[place] = Node { engine: Engine::new(host), machine, ..node(place) };
     }
 }
 
@@ -105,7 +92,8 @@ fn a_restart_takes_part_at_once() {
     let mut site = Site::new(2);
     site.run_for(10_000);
     assert_eq!(site.role(0), Role::Master);
-    site.restart(1);
+    site.share.unlock(1);
+    site.restart(1, 100);
     site.kill(0);
     site.run_for(1_000);
     assert_eq!(site.role(1), Role::Master);
@@ -154,7 +142,8 @@ fn a_late_write_of_a_dead_process_changes_nothing() {
     let mut site = Site::new(2);
     site.run_for(7_000);
     let mut late = site.share.records[&site.nodes[1].engine.host.node].clone();
-    site.restart(1);
+    site.share.unlock(1);
+    site.restart(1, 100);
     site.run_for(7_000);
     late.beat += 1;
     site.share.records.insert(late.node.clone(), late);
