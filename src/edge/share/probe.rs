@@ -21,7 +21,7 @@ use super::fault::{cannot, cut, foreign};
 use super::{file, judge, load, mount, nodes};
 use crate::edge::config::Files;
 use crate::edge::keeper::Place;
-use crate::engine::ident::{ShareClass, SiteId};
+use crate::engine::ident::{Role, ShareClass, SiteId};
 use crate::engine::share::{ShareError, ShareFault};
 use crate::limits::{PROBE_SPACE_MIN, PROBE_SYNC_MS_MAX, PROBE_SYNCS, SLOT_BYTES};
 use crate::sys::lock::{TryLock, try_lock};
@@ -249,6 +249,9 @@ fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Resul
 
 /// What the other nodes say of themselves, where it differs from us.
 fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
+    if let Some(namesake) = probe_name(root, place) {
+        tell(namesake);
+    }
     let known = match nodes::list(root, Some(&place.node), &[]) {
         Ok(listed) => listed.names,
         Err(error) => return tell(Probe::of(&error)),
@@ -270,6 +273,22 @@ fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
         0 => pass("nodes: no other node is known"),
         count => pass(&format!("nodes: {count} other known: {}", names.join(", "))),
     });
+}
+
+/// Another machine under our name: it runs, or was never said to stop.
+fn probe_name(root: &Root, place: &Place) -> Option<Probe> {
+    let page = match nodes::read(root, &place.node) {
+        Ok(page) => page.filter(|page| page.record.role != Role::Stopped)?,
+        Err(error) => return Some(Probe::of(&error)),
+    };
+    let found = nodes::HostMark::of_this_host(&place.data_dir, &place.run_dir).judge(&page);
+    let (name, host) = (&place.node, found.host.as_str());
+    (!found.same_machine).then(|| {
+        warn(&format!(
+            "nodes: {name} is the name of a node on host {host}, too: if that lives, give this one \
+             another (--node, EDGE_NODE)"
+        ))
+    })
 }
 
 /// What a node's page says that is not as it is here.
@@ -294,8 +313,7 @@ fn differing(page: &nodes::NodePage, data_dir: &Path) -> Vec<std::string::String
 mod tests {
     use super::super::testing::{Folder, node};
     use super::*;
-    use crate::engine::ident::Role;
-    use crate::engine::share::NodeRecord;
+    use crate::engine::share::{NodeRecord, NodesOrder, NodesRead};
 
     fn place(folder: &Folder) -> Place {
         Place {
@@ -334,22 +352,51 @@ mod tests {
         assert!(root.terms().exists());
     }
 
+    fn record(role: Role) -> NodeRecord {
+        NodeRecord {
+            node: node("gw-1"),
+            nonce: 1,
+            beat: 1,
+            role,
+            class: ShareClass::Local,
+            version: String::try_from(env!("CARGO_PKG_VERSION")).expect("short"),
+            advertise: String::new(),
+            wish: None,
+            wall_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_of_our_name_on_another_machine_is_told() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let here = nodes::HostMark::of_this_host(&root.path, &root.path);
+        let there = nodes::HostMark {
+            machine: String::try_from("another").expect("short"),
+            name: String::try_from("gw-b").expect("short"),
+            ..here.clone()
+        };
+        for (host, role, is_told) in [
+            (&here, Role::Standby, false),
+            (&there, Role::Standby, true),
+            (&there, Role::Stopped, false),
+        ] {
+            let write = Some(record(role));
+            let order = NodesOrder { own_nonce: None, write, read: NodesRead::Nothing };
+            let own = node("gw-1");
+            nodes::perform(&root, &own, host, order, &mut nodes::Known::new()).expect("written");
+            let told = probe_name(&root, &place(&folder));
+            assert_eq!(told.is_some(), is_told, "{told:?}");
+            assert!(told.is_none_or(|told| told.text.contains("gw-b")));
+        }
+    }
+
     #[test]
     fn whatever_another_node_has_otherwise_is_told() {
         let folder = Folder::new();
         let root = folder.root();
         let mut page = nodes::NodePage {
-            record: NodeRecord {
-                node: node("gw-2"),
-                nonce: 1,
-                beat: 1,
-                role: Role::Standby,
-                class: ShareClass::Local,
-                version: String::try_from(env!("CARGO_PKG_VERSION")).expect("short"),
-                advertise: String::new(),
-                wish: None,
-                wall_ms: 0,
-            },
+            record: record(Role::Standby),
             host: nodes::HostMark::of_this_host(&root.path, &root.path),
         };
         assert!(differing(&page, &root.path).is_empty());
