@@ -1,7 +1,9 @@
 //! Two agents of one name, and nodes that are replaced.
 //!
-//! All agents run on this machine: only their run directories tell them apart.
+//! All agents run on this machine: only their run directories tell them apart, unless a mount
+//! gives one of them another boot id.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::site::{Part, Plan, Site};
@@ -30,7 +32,7 @@ fn a_second_agent_of_a_name_takes_no_part_until_it_has_the_name() {
     let mut scene = Scene::new(&Plan::default());
     scene.start(&["a", "b"]);
     let producer = scene.produce(&["a", "b", "again"]);
-    scene.site.start_as("again", "a", ALONE, &[]);
+    scene.site.start_as("again", "a", ALONE);
     wait_taken(&scene.site, "again", true);
     for part in ["an agent on this host is known as a", "--node, EDGE_NODE"] {
         assert_eq!(scene.site.said("again", part), 1, "{part}");
@@ -111,4 +113,36 @@ fn wait_clock_off(scene: &Scene) {
     let off = nodes.iter().filter(|node| node["skew_ms"] != 0);
     let off: Vec<_> = off.filter_map(|node| node["node"].as_str()).collect();
     assert_eq!(off, ["new"]);
+}
+
+/// Equal machine ids, and boots that differ: each takes the other for its own former self.
+#[test]
+fn of_two_cloned_machines_one_goes_on() {
+    if rounds(10) != 10 {
+        eprintln!("skipped: two cloned machines (EDGE_LONG=1)");
+        return;
+    }
+    let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+    if !mounts.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: two cloned machines (needs unshare and the right to mount)");
+        return;
+    }
+    let mut scene = Scene::new(&Plan::default());
+    scene.start(&["a"]);
+    let boot = scene.site.scratch().join("boot");
+    std::fs::write(&boot, "00000000-0000-4000-8000-000000000000\n").expect("room");
+    let script = format!("mount --bind {} /proc/sys/kernel/random/boot_id", boot.display());
+    scene.site.start_with_mounts("clone", "a", &script);
+    scene.site.wait_standby("clone");
+    let said = |node: &'static str, text: &'static str| {
+        move |site: &Site| (site.said(node, text) == 1).then_some(())
+    };
+    scene.site.wait("both to see each other", 60, said("a", "lives as a, too: it has to wait"));
+    scene.site.wait("the clone to yield", 60, said("clone", "lives as a, too, and goes on"));
+    wait_taken(&scene.site, "a", false);
+    wait_taken(&scene.site, "clone", true);
+    assert_eq!(scene.site.wait_fenced(0).term, 1, "the master noticed nothing else");
+    scene.site.kill("a", Part::Agent);
+    assert_eq!(scene.site.wait_fenced(1).node, "clone");
+    scene.judge();
 }
