@@ -39,6 +39,7 @@
 //! | each sees the other as master, though one has resigned since | both wait, both take the name 11 s later, and then compare nonces |
 //! | both claim or have a term | the lower term ends, and its node yields |
 //! | three of one name | the largest nonce yields to whom it sees, then the next |
+//! | two agents alone on one directory | the second waits; once it has the name it stands by, and never seizes |
 //! | a frozen process thaws after its name was taken | as two that live |
 //! | our share was away, another has the name now | looked for anew at the opening |
 //!
@@ -46,7 +47,8 @@
 //!
 //! - N1: a node that does not have its name neither polls, nor tries the lock, nor claims, nor
 //!   writes a record; a lock that it holds, it gives up first.
-//! - N2: of two live nodes that see each other's records, one at least keeps the name.
+//! - N2: a node that claims or has a term never yields; of two that have none and see each
+//!   other, one does: in the end one has the name, and who waits takes it when that one is gone.
 //! - N3: a node yields only to a nonce that it saw twice, at a higher beat the second time,
 //!   after its own record was written.
 //! - N4: silence is counted as in `roster`: over gaps that our own looks bound.
@@ -354,7 +356,7 @@ impl Engine {
         let news = self.naming.observe(now.ms, gap_ms_max, seen.own.as_ref(), we);
         let Some(what) = news else { return };
         if what == NameNote::Free {
-            (self.record_due_ms, self.poll_due_ms) = (now.ms, now.ms);
+            self.poll_due_ms = now.ms;
         }
         let host = seen.own.as_ref().map(|other| other.host.clone()).unwrap_or_default();
         let here = seen.own.as_ref().is_some_and(|other| other.same_machine && other.same_boot);
