@@ -49,7 +49,7 @@ impl Work {
             Asked::Fetch { .. } | Asked::Newest { .. } => Self::Reading,
             Asked::Decline { .. } => Self::Declining,
             Asked::Nodes { .. } => Self::Nodes,
-            Asked::Sweep { .. } | Asked::Tidy => Self::Sweeping,
+            Asked::Sweep { .. } | Asked::Tidy | Asked::Forget => Self::Sweeping,
         }
     }
 
@@ -71,6 +71,7 @@ impl Work {
             | Asked::Nodes { .. }
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
+            | Asked::Forget
             | Asked::Tidy => Some(Self::of(asked)),
         }
     }
