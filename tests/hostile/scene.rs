@@ -183,11 +183,15 @@ impl Scene {
         });
     }
 
-    /// Waits until nothing holds anywhere, one node is master and all others stand by.
+    /// Waits until nothing holds anywhere but that a record was declined, which is told for a
+    /// while, one node is master and all others stand by.
     pub(crate) fn wait_calm(&self) -> Master {
         self.site.wait("a site in which all is well", PATIENCE, |site| {
             let nodes = site.running();
-            let calm = nodes.iter().all(|node| self.conditions(node).is_some_and(|c| c.is_empty()));
+            let is_calm = |conditions: Vec<String>| {
+                conditions.iter().all(|condition| condition == "cloud-declining")
+            };
+            let calm = nodes.iter().all(|node| self.conditions(node).is_some_and(is_calm));
             let masters = site.masters();
             let roles: Vec<_> = nodes.iter().filter_map(|node| site.role(node)).collect();
             let standbys = roles.iter().filter(|role| *role == "standby").count();
