@@ -183,6 +183,8 @@ pub const BATCH_BYTES_DEFAULT: u32 = 64 << 10;
 pub const BATCH_BYTES_MAX: u32 = 1 << 20;
 /// The oldest record of a batch waits no longer than this.
 pub const BATCH_AGE_MS_DEFAULT: u32 = 10_000;
+/// Ranges of records that one request names.
+pub const RECORD_RANGES_MAX: usize = 16;
 /// Bytes of an answer's body that are read; the rest is left unread.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Heartbeats of things.

@@ -23,7 +23,7 @@
 use heapless::Vec;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
-use super::ident::{Lane, RecordRange, Term};
+use super::ident::{Lane, Ranges, RecordRange, Term};
 use super::settings::Settings;
 use super::share::Fetched;
 use super::sizing::{Sizing, Step};
@@ -399,7 +399,8 @@ impl Forward {
 }
 
 /// The records of a batch, as a request names them.
-pub fn range_of(batch: &Batch, from_term: Term) -> RecordRange {
+pub fn ranges_of(batch: &Batch, from_term: Term) -> Ranges {
     let last_seq = batch.fetched.first_seq + u64::from(batch.fetched.count) - 1;
-    RecordRange { term: from_term, lane: batch.lane, first_seq: batch.fetched.first_seq, last_seq }
+    let first_seq = batch.fetched.first_seq;
+    Ranges::of(RecordRange { term: from_term, lane: batch.lane, first_seq, last_seq })
 }

@@ -4,7 +4,7 @@
 //! `sizing`; here both meet the journal and the term.
 
 use super::cloud::{CloudOrder, CloudOutcome, CloudRequest};
-use super::forward::{Batch, Job, Presence, Settled, range_of};
+use super::forward::{Batch, Job, Presence, Settled, ranges_of};
 use super::ident::Lane;
 use super::journal::Read;
 use super::notes::{Alert, Note};
@@ -188,7 +188,7 @@ impl Engine {
         }
         let Some(mandate) = &self.mandate else { return };
         let batch = Batch { lane, fetched_ms: start_ms, fetched: *seen };
-        let what = CloudRequest::Batch { range: range_of(&batch, from.term) };
+        let what = CloudRequest::Batch { lane, ranges: ranges_of(&batch, from.term) };
         let order = CloudOrder { request: seen.request, term: mandate.term(), what };
         self.forward.begin_job(now.ms, Job::Batch(batch), &self.settings);
         out(Effect::Cloud(order));

@@ -123,9 +123,9 @@ impl Site {
             Effect::Cloud(order) => {
                 assert!(self.now_ms < node.lease_end_ms, "F2: a request without a lease");
                 if let CloudRequest::Batch { .. } = order.what {
-                    self.sent.push((self.now_ms, place, order));
+                    self.sent.push((self.now_ms, place, order.clone()));
                 } else {
-                    node.things.push((order.what, self.now_ms));
+                    node.things.push((order.what.clone(), self.now_ms));
                 }
                 self.nodes[place].requests.push(order);
             }
@@ -167,7 +167,7 @@ impl Site {
             if let Some(order) = self.nodes[place].requests.pop() {
                 let outcome = CloudOutcome {
                     request: order.request,
-                    verdict: self.verdict(order),
+                    verdict: self.verdict(&order),
                     status: self.cloud_status,
                     retry_after_ms: None,
                     reason: Reason::new(),
@@ -184,10 +184,10 @@ impl Site {
         }
     }
 
-    fn verdict(&self, order: CloudOrder) -> Verdict {
-        match (order.what, self.poison) {
-            (CloudRequest::Batch { range }, Some((term, seq)))
-                if range.term == term && (range.first_seq..=range.last_seq).contains(&seq) =>
+    fn verdict(&self, order: &CloudOrder) -> Verdict {
+        match (&order.what, self.poison) {
+            (CloudRequest::Batch { lane, ranges }, Some((term, seq)))
+                if ranges.has(term, *lane, seq) =>
             {
                 Verdict::BadContent
             }
@@ -231,13 +231,7 @@ impl Site {
     }
 
     fn delivered(&self) -> BTreeSet<(Term, u64)> {
-        let ranges = self.sent.iter().filter_map(|(_, _, order)| match order.what {
-            CloudRequest::Batch { range } if range.lane == Lane::Readings => Some(range),
-            _ => None,
-        });
-        ranges
-            .flat_map(|range| (range.first_seq..=range.last_seq).map(move |seq| (range.term, seq)))
-            .collect()
+        self.sent.iter().flat_map(|(_, _, order)| readings_of(&order.what)).collect()
     }
 
     fn role(&self, place: usize) -> Role {
@@ -246,6 +240,17 @@ impl Site {
 
     fn status(&self, place: usize) -> status::Status {
         self.nodes[place].engine.status(self.now_ms)
+    }
+}
+
+/// The readings that a request carries.
+fn readings_of(what: &CloudRequest) -> Vec<(Term, u64)> {
+    match what {
+        CloudRequest::Batch { lane: Lane::Readings, ranges } => ranges
+            .iter()
+            .flat_map(|range| (range.first_seq..=range.last_seq).map(|seq| (range.term, seq)))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -282,11 +282,8 @@ impl Chaos {
         self.highest = order.term;
         // Outcome unknown: the cloud may have taken it all the same.
         let taken = self.site.cloud == Verdict::Accepted || self.dice.one_in(2);
-        if let (CloudRequest::Batch { range }, true) = (order.what, taken)
-            && range.lane == Lane::Readings
-        {
-            let seqs = range.first_seq..=range.last_seq;
-            self.accepted.extend(seqs.map(|seq| (range.term, seq)));
+        if taken {
+            self.accepted.extend(readings_of(&order.what));
         }
         let outcome = CloudOutcome {
             request: order.request,

@@ -192,7 +192,7 @@ fn things_are_registered_and_kept_alive_although_nothing_is_read() {
     let mut site = Site::new(1);
     site.settings.alive_every_ms.push(5_000).expect("room");
     site.run_for(40_000);
-    let things: Vec<_> = site.nodes[0].things.iter().map(|(what, _)| *what).collect();
+    let things: Vec<_> = site.nodes[0].things.iter().map(|(what, _)| what.clone()).collect();
     assert_eq!(things[0], CloudRequest::Register { thing: 0 });
     assert!(things[1..].iter().all(|what| *what == CloudRequest::Alive { thing: 0 }));
     let first_ms = site.nodes[0].things[0].1;
