@@ -20,7 +20,7 @@ use super::share::{
 use super::sizing::Sizing;
 use super::slot::{LaneMark, ReleaseReason};
 use super::{Asked, Effect, Engine, Now, Out, ProofScope, Stage};
-use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
+use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS};
 
 impl Engine {
     /// What a master does whether or not the share answers.
@@ -371,9 +371,7 @@ impl Engine {
             due_ms = due_ms.min(mandate.lease_end_ms());
         }
         due_ms = due_ms.min(self.sending_due_ms(now_ms, idle));
-        if self.forward.presence == Presence::Ready && !self.forward.is_busy() {
-            due_ms = due_ms.min(self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS));
-        }
+        due_ms = due_ms.min(self.uplink_idle_ms());
         if idle {
             let refused = self.refused.as_ref().filter(|_| mandate.may_forward(now_ms));
             due_ms = due_ms

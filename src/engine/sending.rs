@@ -42,20 +42,24 @@ impl Engine {
             {
                 self.kill_uplink(out);
             }
-            Presence::Ready if self.is_ready_to_send(now.ms) => {
-                let idle_ms = now.ms - self.forward.idle_since_ms();
-                let records = self.lane_due_ms() <= now.ms;
-                if records {
-                    return;
-                }
+            // Also while it waits: it could not be ended later than its time without a loop that
+            // never sleeps.
+            Presence::Ready if now.ms >= self.uplink_idle_ms() => self.kill_uplink(out),
+            Presence::Ready if self.is_ready_to_send(now.ms) && self.lane_due_ms() > now.ms => {
                 if let Some(what) = self.forward.thing_due(now.ms) {
                     self.send_for_thing(now, what, out);
-                } else if idle_ms >= u64::from(UPLINK_IDLE_MS) {
-                    self.kill_uplink(out);
                 }
             }
             Presence::Started | Presence::Attaching | Presence::Ready | Presence::Dying => {}
         }
+    }
+
+    /// When an uplink that is ready has had nothing to do for too long; never if it is at work.
+    pub(super) fn uplink_idle_ms(&self) -> u64 {
+        if self.forward.presence != Presence::Ready || self.forward.is_busy() {
+            return u64::MAX;
+        }
+        self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS)
     }
 
     fn start_uplink(&mut self, out: &mut Out<'_>) {

@@ -223,6 +223,21 @@ fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
 }
 
 #[test]
+fn an_uplink_that_is_paused_for_long_is_ended() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(1_200);
+    site.run_for(150_000);
+    let status = site.status(0);
+    assert_eq!((status.cloud.state, status.cloud.failures), ("paused", 2));
+    assert!(!site.nodes[0].uplink, "it is idle, and the loop does not spin");
+    (site.cloud, site.cloud_status) = (Verdict::Accepted, 200);
+    site.run_for(100_000);
+    assert_eq!(site.status(0).journal[0].waiting, 0, "another one goes on");
+}
+
+#[test]
 fn a_refused_record_is_declined_and_the_rest_delivered() {
     let mut site = Site::new(1);
     site.poison = Some((1, 77));
