@@ -171,6 +171,13 @@ pub const DECLINED_TAIL_FILES_MAX: usize = 8;
 /// the oldest out.
 pub const DECLINED_RUNS_MAX: usize = 1_024;
 
+/// While the declined store is counted, a file of it is read so often;
+pub const DECLINED_COUNT_MS: u32 = 100;
+/// once that is complete, it is looked at so often while it changes.
+pub const DECLINED_LOOK_MS: u32 = 1_000;
+/// What failed of it is tried again after this.
+pub const DECLINED_RETRY_MS: u32 = 1_000;
+
 // --- the cloud --------------------------------------------------------------------------
 
 /// A request's whole time, from name resolution to the end of its answer.

@@ -6,10 +6,11 @@
 //! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
 //! 3. an append, in turn with what follows;
 //! 4. the uplink's socket;
-//! 5. refused records into the declined store; else the next batch, if the uplink is free and
-//!    the cursor durable;
+//! 5. refused records into the declined store; what follows from a replay's verdict; else the
+//!    next batch, if the uplink is free and the cursor durable;
 //! 6. the nodes' records;
-//! 7. the sweep of forwarded segments, and of old claims.
+//! 7. the sweep of forwarded segments, and of old claims;
+//! 8. the count of the declined store.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -84,10 +85,10 @@ impl Engine {
             self.ask(now, Asked::Attach, ShareOrder::Attach, out);
             return true;
         }
-        if self.order_decline(now, out) {
+        if self.order_decline(now, out) || self.order_settling(now, out) {
             return true;
         }
-        if self.is_ready_to_send(now.ms) && self.order_fetch(now, out) {
+        if self.is_ready_to_send(now.ms) && self.order_batch(now, out) {
             return true;
         }
         if self.reload {
@@ -99,7 +100,7 @@ impl Engine {
             self.order_nodes(now, NodesRead::Known, out);
             return true;
         }
-        self.order_sweep(now, out)
+        self.order_sweep(now, out) || self.order_count(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
@@ -330,6 +331,7 @@ impl Engine {
             | Asked::Claim { .. }
             | Asked::Announce
             | Asked::Nodes { .. }
+            | Asked::Store(_)
             | Asked::Tidy
             | Asked::Release => {}
         }
@@ -379,6 +381,7 @@ impl Engine {
                 .min(self.proof_due_ms())
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())
+                .min(self.store_due_ms(now_ms))
                 .min(self.nodes_due_ms);
         }
         due_ms

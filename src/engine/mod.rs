@@ -11,7 +11,7 @@
 //! | Loading | Load | Standby, once the configuration was judged |
 //! | Standby | Poll, Nodes | Claiming, when `election` says so |
 //! | Claiming | Claim, then Announce | Master; Standby if the number or a higher one is taken |
-//! | Master | Prove, Append, Fetch, Decline, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
+//! | Master | Prove, Append, Fetch, Decline, Store, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
 //! | Resigning | Append and Prove while it winds up, then Release | Standby or Ended |
 //! | Ended | none | the process exits |
 //!
@@ -24,8 +24,9 @@
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
 //! books), `forward` (the uplink's books), `sizing` (batches and refusals),
-//! `room` (a full journal), `roster` (other nodes), `notes` (what is said).
-//! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
+//! `replay` and `store` (what was declined), `room` (a full journal), `roster` (other nodes),
+//! `notes` (what is said). `standby`, `master`, `sending`, `replaying` and `resign` are this
+//! engine's stages, `snapshot` its status.
 
 mod asked;
 pub mod cloud;
@@ -37,6 +38,8 @@ pub mod journal;
 pub mod mandate;
 mod master;
 pub mod notes;
+pub mod replay;
+mod replaying;
 mod resign;
 pub mod room;
 pub mod roster;
@@ -49,6 +52,7 @@ pub mod slot;
 mod snapshot;
 mod standby;
 pub mod status;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +64,7 @@ use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
 use mandate::Mandate;
 use notes::{Alert, Note};
+use replay::Replay;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
@@ -110,6 +115,10 @@ pub enum Event<'a> {
         /// Whom; `None`: whoever is first.
         to: Option<NodeName>,
     },
+    /// An operator wants the declined records sent again.
+    Replay,
+    /// An operator wants the declined store empty.
+    Purge,
     /// SIGTERM.
     Stop,
 }
@@ -235,6 +244,8 @@ pub struct Engine {
     /// A verdict moved the cursor, and no durable slot says so yet.
     cursor_ahead: bool,
     refused: Option<Refused>,
+    replay: Replay,
+    store: store::Books,
     /// The cloud refused records, and has accepted none since.
     declining: bool,
     /// The lock came back while an uplink without a copy of it lives.
@@ -300,6 +311,8 @@ impl Engine {
             claimed_ms: 0,
             cursor_ahead: false,
             refused: None,
+            replay: Replay::default(),
+            store: store::Books::default(),
             declining: false,
             lock_pending: false,
             fenced_told: false,
@@ -353,6 +366,8 @@ impl Engine {
                 self.sight.trust_lock();
             }
             Event::Switchover { to } => self.switch_over(now, to, out),
+            Event::Replay => self.begin_replay(now, out),
+            Event::Purge => self.begin_purge(now, out),
             Event::Stop => self.stop(now),
         }
         self.advance(now, out);
@@ -460,6 +475,9 @@ impl Engine {
             (Asked::Decline { lane }, ShareOutcome::Declined(done)) => {
                 self.declined(now, lane, done, out);
             }
+            (Asked::Store(asked), ShareOutcome::Store(outcome)) => {
+                self.store_answered(now, asked, outcome, out);
+            }
             (Asked::Nodes { last }, ShareOutcome::Nodes(seen)) => {
                 self.record_left = last;
                 self.nodes_seen(now, seen, out);
@@ -482,6 +500,7 @@ impl Engine {
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
         let writing = match asked {
             Asked::Append { .. } | Asked::Decline { .. } => true,
+            Asked::Store(asked) => asked.writes(),
             Asked::Prove { create, .. } => create != [0, 0],
             Asked::Open
             | Asked::Load
@@ -513,6 +532,7 @@ impl Engine {
                 self.record_left = last;
                 self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
             }
+            Asked::Store(asked) => self.store_failed(now, asked, error, out),
             Asked::Prove { .. }
             | Asked::Append { .. }
             | Asked::Fetch { .. }
@@ -567,6 +587,7 @@ impl Engine {
     /// Our term is over without a word on the share: what holds it is gone.
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
+        self.leave_store(out);
         self.mandate = None;
         self.ending = None;
         out(Effect::StopCollecting);

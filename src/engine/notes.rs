@@ -12,6 +12,7 @@ use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
 use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
+use super::store::StoreNote;
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -56,6 +57,7 @@ pub enum Note {
     CloudAccepting,
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
+    Store(StoreNote),
     RequestLate { after_ms: u64 },
     UplinkGone,
     SegmentMissing { lane: Lane, term: Term, segment: u32 },
@@ -113,6 +115,7 @@ impl Note {
         match self {
             Self::Term { what, .. } => what.level(),
             Self::JournalFill { told, .. } => told.level(),
+            Self::Store(note) => note.level(),
             Self::Opened { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
@@ -175,6 +178,7 @@ impl fmt::Display for Note {
             Self::DeclinedDropping { records } => {
                 write!(out, "declined: full: the oldest {records} records were dropped")
             }
+            Self::Store(note) => write!(out, "{note}"),
             Self::RequestLate { after_ms } => {
                 write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
             }

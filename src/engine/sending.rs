@@ -25,6 +25,9 @@ impl Engine {
         if self.forward.failures() == 0 {
             out(Effect::Note(Note::RequestLate { after_ms }));
         }
+        if self.forward.is_replaying() {
+            self.replay.time_out();
+        }
         self.forward.time_out(now.ms);
         self.kill_uplink(out);
     }
@@ -78,7 +81,8 @@ impl Engine {
             self.journal.batch_due_ms(lane, &self.settings) <= now.ms
                 && self.journal.next_read(lane) != Read::Nothing
         });
-        records || self.forward.thing_due(now.ms).is_some()
+        let replay = self.replay.due_ms() <= now.ms;
+        records || replay || self.forward.thing_due(now.ms).is_some()
     }
 
     /// Whether anything may be sent at all.
@@ -94,6 +98,7 @@ impl Engine {
             && !self.cursor_ahead
             && !self.uplink_is_stale
             && self.refused.is_none()
+            && !self.replay.is_settling()
             && now_ms >= self.forward.wait_until_ms()
             && self.may_send(now_ms)
     }
@@ -200,7 +205,9 @@ impl Engine {
 
     pub(super) fn settle(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
         let failures = self.forward.failures();
-        let Some(settled) = self.forward.settle(now.ms, outcome, &self.settings) else { return };
+        let settled = self.forward.settle(now.ms, outcome, &self.settings, &mut self.replay);
+        self.tell_replay(out);
+        let Some(settled) = settled else { return };
         match settled {
             Settled::Again => {
                 if failures == 0 && self.forward.failures() > 0 {
@@ -286,6 +293,7 @@ impl Engine {
     /// They are in the store: the cursor passes them.
     pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
         self.refused = None;
+        self.store.note_change();
         if done.dropped > 0 {
             let records = done.dropped;
             out(Effect::Note(Note::DeclinedDropping { records }));
@@ -342,7 +350,7 @@ impl Engine {
         if !self.may_send(now_ms) || !(absent || ready) {
             return u64::MAX;
         }
-        let lanes_ms = self.lane_due_ms();
+        let lanes_ms = self.lane_due_ms().min(self.replay.due_ms());
         if ready && !idle && lanes_ms <= now_ms {
             return u64::MAX;
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::slot::Slot;
+use super::store::{StoreOrder, StoreOutcome};
 use crate::limits::{ADVERTISE_MAX, NODES_MAX, SLOTS};
 
 /// An operation on the share.
@@ -38,6 +39,8 @@ pub enum ShareOrder {
     Fetch(Fetch),
     /// Move records into the declined store.
     Decline(Decline),
+    /// Read or empty the declined store.
+    Store(StoreOrder),
     /// Read all slots afresh.
     Survey,
     /// Take the socket that came with the frame, and pass a copy of the lock's descriptor
@@ -366,6 +369,8 @@ pub enum ShareOutcome {
     Fetched(Fetched),
     /// `Decline`.
     Declined(Declined),
+    /// `Store`.
+    Store(StoreOutcome),
     /// `Nodes`.
     Nodes(NodesSeen),
     /// `Newest`.

@@ -209,6 +209,7 @@ impl Engine {
         self.record_due_ms = now.ms;
         self.wish = None;
         self.forward.begin(now.ms, &self.settings);
+        self.store.begin();
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
         out(Effect::Collect { term });
     }

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod chaos;
+mod declined;
 mod scenarios;
+mod stored;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
@@ -25,6 +27,7 @@ const INODE: u64 = 99;
 type Segments = BTreeMap<(usize, Term, u32), Vec<(u64, u64)>>;
 
 struct Share {
+    declined: stored::Store,
     slots: BTreeMap<Term, Slot>,
     claims: BTreeSet<Term>,
     segments: Segments,
@@ -163,7 +166,7 @@ impl Site {
             return;
         }
         for step in 0.. {
-            assert!(step < 200, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
+            assert!(step < 1_000, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
             if let Some(order) = self.nodes[place].requests.pop() {
                 let outcome = CloudOutcome {
                     request: order.request,
@@ -243,6 +246,12 @@ impl Site {
     }
 }
 
+impl Engine {
+    fn own_term(&self) -> Term {
+        self.mandate.as_ref().map_or(0, Mandate::term)
+    }
+}
+
 /// The readings that a request carries.
 fn readings_of(what: &CloudRequest) -> Vec<(Term, u64)> {
     match what {
@@ -285,6 +294,7 @@ fn node(place: usize) -> Node {
 impl Share {
     fn new() -> Self {
         Self {
+            declined: stored::Store::default(),
             slots: BTreeMap::new(),
             claims: BTreeSet::new(),
             segments: Segments::new(),
@@ -328,8 +338,10 @@ impl Share {
             ShareOrder::Append(append) => self.append(append, node),
             ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
             ShareOrder::Decline(order) => {
-                let next = Cursor { seq: order.from.seq + u64::from(order.records), ..order.from };
-                ShareOutcome::Declined(share::Declined { count: order.records, next, dropped: 0 })
+                ShareOutcome::Declined(self.declined.decline(node.engine.own_term(), &order))
+            }
+            ShareOrder::Store(order) => {
+                ShareOutcome::Store(self.declined.perform(node.engine.own_term(), &order))
             }
             ShareOrder::Nodes(order) => {
                 if let Some(record) = order.write {
@@ -395,8 +407,16 @@ impl Share {
     }
 
     /// An operation of a keeper that is gone lands after all.
-    fn land_late(&mut self, order: ShareOrder) {
+    fn land_late(&mut self, term: Term, order: ShareOrder) {
         let slot = match order {
+            ShareOrder::Decline(order) => {
+                self.declined.decline(term, &order);
+                return;
+            }
+            ShareOrder::Store(order) => {
+                self.declined.perform(term, &order);
+                return;
+            }
             ShareOrder::Claim { term } => {
                 self.claims.insert(term);
                 return;
@@ -492,6 +512,9 @@ impl ShareOrder {
     fn wants_space(&self) -> bool {
         match self {
             Self::Append(_) => true,
+            Self::Store(order) => {
+                matches!(order, store::StoreOrder::Forget { .. } | store::StoreOrder::PutBack(_))
+            }
             Self::Prove(proof) => proof.create != [0, 0],
             _ => false,
         }
