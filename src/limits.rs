@@ -175,8 +175,10 @@ pub const DECLINED_RUNS_MAX: usize = 1_024;
 pub const DECLINED_COUNT_MS: u32 = 100;
 /// once that is complete, it is looked at so often while it changes.
 pub const DECLINED_LOOK_MS: u32 = 1_000;
-/// What failed of it is tried again after this.
+/// What failed of a replay or a purge is tried again after this,
 pub const DECLINED_RETRY_MS: u32 = 1_000;
+/// and a count after this: nobody waits for it.
+pub const DECLINED_RECOUNT_MS: u32 = 60_000;
 
 // --- the cloud --------------------------------------------------------------------------
 
@@ -240,6 +242,8 @@ pub const PROBE_SYNCS: usize = 5;
 pub const PROBE_SYNC_MS_MAX: u32 = HEARTBEAT_MS_DEFAULT / 2;
 /// `journal verify` waits so long for each segment.
 pub const VERIFY_MS_MAX: u32 = 120_000;
+/// `declined replay` and `purge` give an agent up that does not answer for so long.
+pub const DECLINED_SILENT_MS_MAX: u32 = 30_000;
 /// `switchover` waits so long for the next master.
 pub const SWITCHOVER_MS_MAX: u32 = 10_000;
 /// Bytes of a log line; no more than `PIPE_BUF`, so that lines do not mix.

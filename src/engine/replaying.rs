@@ -11,7 +11,7 @@ use super::share::{ShareError, ShareOrder};
 use super::status::DeclinedStatus;
 use super::store::{Replayed, StoreAsked, StoreNote, StoreOrder, StoreOutcome, StoreRefusal};
 use super::{Asked, Effect, Engine, Now, Out, Stage};
-use crate::limits::DECLINED_RETRY_MS;
+use crate::limits::{DECLINED_RECOUNT_MS, DECLINED_RETRY_MS};
 
 impl Engine {
     /// Whether the declined store may be replayed or purged here and now (R1).
@@ -212,7 +212,9 @@ impl Engine {
                     out(Effect::Note(Note::Store(note)));
                 }
             }
-            StoreAsked::Count => self.store.count_failed(later_ms),
+            StoreAsked::Count => {
+                self.store.count_failed(now.ms + u64::from(DECLINED_RECOUNT_MS));
+            }
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Behaviour {
     Silent,
     /// The connection is closed at once.
     HangUp,
+    /// Read, and answered with this status if this is in the body, else with 200.
+    Refuse(u16, &'static str),
 }
 
 /// How long a peer stayed on a connection that got no answer.
@@ -180,13 +182,20 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
         Behaviour::HangUp => return,
         Behaviour::BlackHole => return hold(&mut socket, accepted_ns, shared),
         Behaviour::Answer(status) => status,
-        Behaviour::Delay(_) => 200,
+        Behaviour::Delay(_) | Behaviour::Refuse(..) => 200,
         Behaviour::Silent => 0,
     };
     let Ok(connection) = ServerConnection::new(Arc::clone(&shared.config)) else { return };
     let mut stream = StreamOwned::new(connection, socket);
     // a peer that was killed half-way has sent nothing that counts
     let Some((head, body)) = read_request(&mut stream) else { return };
+    let status = if let Behaviour::Refuse(refusal, text) = behaviour
+        && String::from_utf8_lossy(&body).contains(text)
+    {
+        refusal
+    } else {
+        status
+    };
     enter(&head, body, accepted_ns, status, shared);
     if let Behaviour::Delay(time) = behaviour {
         thread::sleep(time);

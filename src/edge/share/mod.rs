@@ -8,7 +8,8 @@
 //!
 //! - K1: an order is done in full or answered by a failure; nothing is tried twice.
 //! - K2: whatever another node may have written is read through a fresh open.
-//! - K3: memory is bounded by a batch and a window, whatever the share holds.
+//! - K3: memory is bounded by a batch, a window and a file of the declined store, whatever the
+//!   share holds.
 
 #![allow(clippy::result_large_err, reason = "one failure exists at a time, and no heap is used")]
 
