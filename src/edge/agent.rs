@@ -279,7 +279,8 @@ impl Agent {
         let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
         let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
         let judged = self.judge(&files);
-        self.is_config_refused = judged.is_err();
+        let is_gone = matches!(judged, Ok(None)) && self.hands.config.is_some();
+        self.is_config_refused = judged.is_err() || is_gone;
         let path = self.hands.place.config_path();
         let path = path.display();
         match judged {
@@ -297,7 +298,9 @@ impl Agent {
 
     /// The configuration that these files make; `None`: there is none.
     fn judge(&self, files: &Files) -> Result<Option<Judged>, Refused> {
-        let Some(bytes) = &files.config else { return Ok(None) };
+        let Some(bytes) = &files.config else {
+            return files.fault.clone().map_or(Ok(None), Err);
+        };
         let named = self.hands.place.config.as_ref().map(|path| path.to_string_lossy());
         let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
         let config = config::parse(bytes, origin).map_err(|fault| fault.to_string())?;

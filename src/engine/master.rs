@@ -42,6 +42,18 @@ impl Engine {
         }
         self.watch_room(now, out);
         self.watch_uplink(now, out);
+        self.tell_lost(out);
+    }
+
+    /// Says what was lost with segments that are damaged to their end, or gone.
+    fn tell_lost(&mut self, out: &mut Out<'_>) {
+        for lane in Lane::ALL {
+            if let Some(records) = self.journal.take_lost(lane) {
+                let (stretches, bytes) = (0, 0);
+                out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
+                out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
+            }
+        }
     }
 
     /// Says how full the journal is, and lets the oldest go.
@@ -173,7 +185,6 @@ impl Engine {
         lock: LockSeen,
         out: &mut Out<'_>,
     ) {
-        self.fault = None;
         self.take_lock(now, lock, out);
         let Some(mandate) = &mut self.mandate else { return };
         if let Some(lost_ms) = mandate.lock_lost_ms() {
@@ -252,7 +263,6 @@ impl Engine {
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
         let bytes = self.journal.appended(now.ms, lane);
         self.room.grew(lane, bytes);
-        self.write_fault = None;
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
     }

@@ -32,6 +32,7 @@ mod asked;
 pub mod cloud;
 pub mod codec;
 pub mod election;
+mod faults;
 pub mod forward;
 pub mod ident;
 pub mod journal;
@@ -59,6 +60,7 @@ mod tests;
 use asked::{Asked, ProofScope};
 use cloud::{CloudOrder, CloudOutcome, Reason};
 use election::{Ground, Sight};
+use faults::{Faults, Work};
 use forward::{Forward, Presence};
 use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
@@ -68,7 +70,7 @@ use replay::Replay;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
-use share::{ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
+use share::{MountJudgement, ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
 use slot::ReleaseReason;
 
 use crate::limits::{
@@ -229,6 +231,8 @@ pub struct Engine {
     stage: Stage,
     site: Option<SiteId>,
     class: ShareClass,
+    /// What was last said of its mount.
+    mount: MountJudgement,
     /// Free space when the share was opened, in bytes.
     free_bytes: u64,
     keeper: Keeper,
@@ -269,9 +273,7 @@ pub struct Engine {
     append_wait_ms: u32,
     redundancy_due_ms: u64,
     resign_wait_ms: u32,
-    /// The last failure that was told, until the next success: of appends, of all else.
-    write_fault: Option<ShareError>,
-    fault: Option<ShareError>,
+    faults: Faults,
     /// The last order was an append: others that are due go first.
     append_was_last: bool,
     /// The uplink knows an old configuration: it makes room for another once it is idle.
@@ -293,6 +295,7 @@ impl Engine {
             stage: Stage::Closed,
             site: None,
             class: ShareClass::Doubtful,
+            mount: MountJudgement::default(),
             free_bytes: u64::MAX,
             keeper: Keeper {
                 present: false,
@@ -333,8 +336,7 @@ impl Engine {
             append_wait_ms: RESIGN_WAIT_MS_MIN,
             redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
-            write_fault: None,
-            fault: None,
+            faults: Faults::default(),
             append_was_last: false,
             uplink_is_stale: false,
             lease_over_told: false,
@@ -449,10 +451,11 @@ impl Engine {
             self.share_failed(now, asked, error, out);
             return;
         }
+        self.note_success(asked, out);
         match (asked, outcome) {
-            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes }) => {
+            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes, mount }) => {
                 self.free_bytes = *free_bytes;
-                self.opened(*site, *class, out);
+                self.opened(*site, *class, mount, out);
             }
             (Asked::Poll { all }, ShareOutcome::Polled(polled)) => {
                 self.polled(now, all, polled, out);
@@ -496,30 +499,18 @@ impl Engine {
         }
     }
 
+    fn note_success(&mut self, asked: Asked, out: &mut Out<'_>) {
+        if let Some(work) = Work::shown_by(asked)
+            && self.faults.end(work)
+        {
+            out(Effect::Note(Note::ShareWorks { what: work.name() }));
+        }
+    }
+
     /// Policy for failed operations; what an error means stands in `ShareFault::class`.
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
-        let writing = match asked {
-            Asked::Append { .. } | Asked::Decline { .. } => true,
-            Asked::Store(asked) => asked.writes(),
-            Asked::Prove { create, .. } => create != [0, 0],
-            Asked::Open
-            | Asked::Load
-            | Asked::Poll { .. }
-            | Asked::Claim { .. }
-            | Asked::Announce
-            | Asked::Fetch { .. }
-            | Asked::Survey
-            | Asked::Attach
-            | Asked::Nodes { .. }
-            | Asked::Newest { .. }
-            | Asked::Sweep { .. }
-            | Asked::Tidy
-            | Asked::Release => false,
-        };
-        let known = if writing { &mut self.write_fault } else { &mut self.fault };
-        if known.as_ref() != Some(error) {
+        if self.faults.note(Work::of(asked), error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
-            *known = Some(error.clone());
         }
         match asked {
             Asked::Open => self.open_failed(now),
@@ -588,6 +579,7 @@ impl Engine {
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
         self.leave_store(out);
+        self.faults.end_term();
         self.mandate = None;
         self.ending = None;
         out(Effect::StopCollecting);

@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::cloud::Reason;
@@ -13,6 +14,7 @@ use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
 use super::store::StoreNote;
+use crate::limits::MOUNT_TEXT_MAX;
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -45,7 +47,9 @@ impl Level {
 #[allow(clippy::large_enum_variant, reason = "no heap in the engine")]
 pub enum Note {
     Opened { site: SiteId, class: ShareClass },
+    Mount { text: String<MOUNT_TEXT_MAX>, is_unsafe: bool },
     ShareFailed(ShareError),
+    ShareWorks { what: &'static str },
     ShareBack { after_ms: u64 },
     ShareStalled { for_ms: u64, order: &'static str },
     KeeperGone,
@@ -117,12 +121,14 @@ impl Note {
             Self::JournalFill { told, .. } => told.level(),
             Self::Store(note) => note.level(),
             Self::Opened { .. }
+            | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
             | Self::RedundancyRestored
             | Self::NodeReturned { .. } => Level::Info,
-            Self::KeeperGone
+            Self::Mount { is_unsafe: false, .. }
+            | Self::KeeperGone
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -135,9 +141,16 @@ impl Note {
             | Self::DeclinedDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
-            Self::LockDoesNotExclude { .. } => Level::Critical,
+            Self::LockDoesNotExclude { .. } | Self::Mount { is_unsafe: true, .. } => {
+                Level::Critical
+            }
         }
     }
+}
+
+fn write_mount(out: &mut fmt::Formatter<'_>, text: &str, is_unsafe: bool) -> fmt::Result {
+    let until = "; until then locks are left alone, and only silence counts";
+    write!(out, "mount: {text}{}", if is_unsafe { until } else { "" })
 }
 
 impl fmt::Display for Note {
@@ -146,7 +159,9 @@ impl fmt::Display for Note {
             Self::Opened { site, class } => {
                 write!(out, "share: opened site {site}, class {}", class.name())
             }
+            Self::Mount { text, is_unsafe } => write_mount(out, text, *is_unsafe),
             Self::ShareFailed(error) => write!(out, "{error}"),
+            Self::ShareWorks { what } => write!(out, "share: {what}: works again"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms, order } => {
                 write!(out, "share: no answer to {order} for {for_ms} ms")

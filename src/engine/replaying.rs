@@ -190,7 +190,6 @@ impl Engine {
     fn settled_replay(&mut self, out: &mut Out<'_>) {
         self.replay.settled();
         self.store.note_change();
-        self.write_fault = None;
         self.tell_replay(out);
     }
 

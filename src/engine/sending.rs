@@ -174,6 +174,9 @@ impl Engine {
             out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
             out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
         }
+        if !seen.missing && self.journal.found(lane) {
+            self.segment_missing_told = false;
+        }
         if seen.count == 0 {
             if self.forward.sizing(lane).give_up_probe() {
                 return;

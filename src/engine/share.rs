@@ -12,7 +12,7 @@ use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::slot::Slot;
 use super::store::{StoreOrder, StoreOutcome};
-use crate::limits::{ADVERTISE_MAX, NODES_MAX, SLOTS};
+use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
 
 /// An operation on the share.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -280,6 +280,8 @@ pub struct TermMark {
     pub term: Term,
     /// By lane, the number of its newest segment; 0: none.
     pub newest_segment: [u32; 2],
+    /// By lane, the seq of its last record; 0: none, or not known, the term was not released.
+    pub last_seq: [u64; 2],
 }
 
 /// Our own record to be written, the others' to be read.
@@ -351,6 +353,8 @@ pub enum ShareOutcome {
         class: ShareClass,
         /// What is free there, in bytes; `u64::MAX`: not told.
         free_bytes: u64,
+        /// What its mount's options say.
+        mount: MountJudgement,
     },
     /// `Load`: the files follow as the frame's body.
     Loaded,
@@ -387,6 +391,15 @@ pub enum ShareOutcome {
     },
     /// It could not be done.
     Failed(ShareError),
+}
+
+/// What the options of the share's mount say of it, for people, with the remedies.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MountJudgement {
+    /// Its locks cannot be believed at all.
+    pub unsafe_because: Option<String<MOUNT_TEXT_MAX>>,
+    /// What works and could be better.
+    pub remarks: Vec<String<MOUNT_TEXT_MAX>, MOUNT_REMARKS_MAX>,
 }
 
 /// Why a share operation failed.

@@ -56,7 +56,7 @@ impl Engine {
             class: open.then_some(self.class),
             locked: held,
             stalled_ms: stalled.map_or(0, |(_, start_ms)| now_ms - start_ms),
-            fault: self.fault.as_ref().map_or_else(String::new, |error| error.text.clone()),
+            fault: self.faults.first().map_or_else(String::new, |error| error.text.clone()),
         }
     }
 
@@ -98,13 +98,19 @@ impl Engine {
 
     fn conditions(&self) -> Vec<&'static str, 16> {
         let holds = [
-            ("share-missing", self.stage == Stage::Closed && self.fault.is_some()),
+            ("share-missing", self.stage == Stage::Closed && self.faults.first().is_some()),
+            ("share-failing", self.stage != Stage::Closed && self.faults.first().is_some()),
             ("share-stalled", self.keeper.stalled),
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
-            ("locks-do-not-exclude", self.sight.is_lock_distrusted()),
+            ("locks-do-not-exclude", self.sight.was_lock_given_twice()),
+            ("unsafe-mount", self.mount.unsafe_because.is_some()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
             ("journal-high", self.room.told() == Told::High),
             ("journal-dropping", self.room.told() == Told::Dropping),
+            (
+                "segment-missing",
+                self.stage == Stage::Master && self.journal.is_waiting_for_segment(),
+            ),
             ("cloud-declining", self.declining && self.stage == Stage::Master),
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),

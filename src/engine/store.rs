@@ -146,11 +146,11 @@ pub enum StoreAsked {
 }
 
 impl StoreAsked {
-    /// Whether it needs room on the share.
-    pub const fn writes(self) -> bool {
+    /// Whether it changes nothing on the share.
+    pub const fn reads(self) -> bool {
         match self {
-            Self::Forget | Self::PutBack => true,
-            Self::Replay | Self::Purge | Self::Count => false,
+            Self::Replay | Self::Count => true,
+            Self::Forget | Self::PutBack | Self::Purge => false,
         }
     }
 

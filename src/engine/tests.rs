@@ -38,6 +38,7 @@ struct Share {
     full: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
+    mount: MountJudgement,
     lies: bool,
 }
 
@@ -303,6 +304,7 @@ impl Share {
             frozen: false,
             full: false,
             class: ShareClass::Local,
+            mount: MountJudgement::default(),
             lies: false,
         }
     }
@@ -318,6 +320,7 @@ impl Share {
                     site: SiteId([1; 16]),
                     class: self.class,
                     free_bytes: u64::MAX,
+                    mount: self.mount.clone(),
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
@@ -475,6 +478,7 @@ impl Share {
         let marks = self.slots.values().map(|slot| TermMark {
             term: slot.term,
             newest_segment: slot.lanes.map(|lane| lane.newest_segment),
+            last_seq: slot.lanes.map(|lane| lane.last_seq),
         });
         Survey { newest, before, fence_ms_max: 5_000, cursors, marks: marks.collect() }
     }

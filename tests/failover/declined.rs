@@ -107,8 +107,6 @@ fn declined_records_are_listed_sent_again_and_deleted() {
     assert_eq!((code, why.as_str()), (0, ""), "{text}");
     assert!(text.contains("  1/readings/1  401  "), "{text}");
     assert!(text.ends_with("\n150 records\n"), "{text}");
-    refuse_elsewhere(&scene);
-
     scene.receiver.behave(Behaviour::Answer(200));
     let (code, text, why) = run(&scene.site, "a", &["replay"]);
     assert_eq!((code, text.as_str()), (0, "replayed 150 records, 0 refused again\n"), "{why}");
@@ -125,6 +123,7 @@ fn declined_records_are_listed_sent_again_and_deleted() {
     assert_eq!(listed(&scene.site, "a"), [Value::Null; 0]);
     wait_records(&scene.site, "a", 0);
     poison(&scene);
+    refuse_elsewhere(&scene);
     scene.judge();
 }
 

@@ -20,11 +20,17 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// What a guarding receiver will not have in a record.
+pub const REFUSED: &str = "\"refused\"";
+
 /// How requests are met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Behaviour {
     /// Read and answered with this status; the records count as delivered if it is 2xx.
     Answer(u16),
+    /// A request whose signature is not that of its body is answered 401, one that holds
+    /// [`REFUSED`] 422, and nothing of it is kept; any other as by `Answer(200)`.
+    Guard,
     /// Read, kept as delivered, answered 200 after this time.
     Delay(Duration),
     /// The connection is accepted and nothing is ever said on it.
@@ -182,7 +188,7 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
         Behaviour::HangUp => return,
         Behaviour::BlackHole => return hold(&mut socket, accepted_ns, shared),
         Behaviour::Answer(status) => status,
-        Behaviour::Delay(_) | Behaviour::Refuse(..) => 200,
+        Behaviour::Delay(_) | Behaviour::Guard | Behaviour::Refuse(..) => 200,
         Behaviour::Silent => 0,
     };
     let Ok(connection) = ServerConnection::new(Arc::clone(&shared.config)) else { return };
@@ -196,6 +202,11 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
     } else {
         status
     };
+    let forged = signature(&body) != head.header("x-dtn-signature");
+    let refused = body.windows(REFUSED.len()).any(|window| window == REFUSED.as_bytes());
+    if behaviour == Behaviour::Guard && (forged || refused) {
+        return answer(&mut stream, if forged { 401 } else { 422 });
+    }
     enter(&head, body, accepted_ns, status, shared);
     if let Behaviour::Delay(time) = behaviour {
         thread::sleep(time);
@@ -203,6 +214,10 @@ fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: 
     if status == 0 {
         return hold(&mut stream.sock, accepted_ns, shared);
     }
+    answer(&mut stream, status);
+}
+
+fn answer(stream: &mut StreamOwned<ServerConnection, TcpStream>, status: u16) {
     let answer = format!("HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(answer.as_bytes());
     stream.conn.send_close_notify();

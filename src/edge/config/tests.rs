@@ -1,6 +1,6 @@
 use super::*;
 
-const FULL: &str = r#"{
+pub(super) const FULL: &str = r#"{
   "version": 1,
   "site": "plant-7",
   "cloud": {
