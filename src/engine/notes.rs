@@ -60,7 +60,6 @@ pub enum Note {
     CloudDeclining { status: u16, reason: Reason, records: u32 },
     CloudAccepting,
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
-    DeclinedDropping { records: u32 },
     Store(StoreNote),
     RequestLate { after_ms: u64 },
     UplinkGone,
@@ -138,7 +137,6 @@ impl Note {
             | Self::ShareStalled { .. }
             | Self::CloudFailing { .. }
             | Self::CloudDeclining { .. }
-            | Self::DeclinedDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
             Self::LockDoesNotExclude { .. } | Self::Mount { is_unsafe: true, .. } => {
@@ -189,9 +187,6 @@ impl fmt::Display for Note {
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
-            }
-            Self::DeclinedDropping { records } => {
-                write!(out, "declined: full: the oldest {records} records were dropped")
             }
             Self::Store(note) => write!(out, "{note}"),
             Self::RequestLate { after_ms } => {

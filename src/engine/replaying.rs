@@ -157,7 +157,7 @@ impl Engine {
             (StoreAsked::PutBack, StoreOutcome::PutBack { dropped }) => {
                 if *dropped > 0 {
                     let records = *dropped;
-                    out(Effect::Note(Note::DeclinedDropping { records }));
+                    out(Effect::Note(Note::Store(StoreNote::Dropping { records })));
                     out(Effect::Alert(Alert::DeclinedDropping { records }));
                 }
                 self.settled_replay(out);

@@ -9,6 +9,7 @@ use super::ident::Lane;
 use super::journal::Read;
 use super::notes::{Alert, Note};
 use super::share::{Decline, Declined, Fetch, Fetched, ShareOrder};
+use super::store::StoreNote;
 use super::{Asked, Effect, Engine, Now, Out, Refused, Stage};
 use crate::limits::UPLINK_IDLE_MS;
 
@@ -299,7 +300,7 @@ impl Engine {
         self.store.note_change();
         if done.dropped > 0 {
             let records = done.dropped;
-            out(Effect::Note(Note::DeclinedDropping { records }));
+            out(Effect::Note(Note::Store(StoreNote::Dropping { records })));
             out(Effect::Alert(Alert::DeclinedDropping { records }));
         }
         let from = self.journal.status(lane).cursor;

@@ -185,6 +185,7 @@ pub enum StoreNote {
     ReplayEnded { delivered: u64, refused: u64, stopped: Option<Reason> },
     Purged { records: u64 },
     NotPurged { reason: Reason },
+    Dropping { records: u32 },
 }
 
 impl StoreNote {
@@ -195,6 +196,7 @@ impl StoreNote {
                 Level::Info
             }
             Self::ReplayEnded { stopped: Some(_), .. } | Self::NotPurged { .. } => Level::Warning,
+            Self::Dropping { .. } => Level::Error,
         }
     }
 }
@@ -212,6 +214,9 @@ impl fmt::Display for StoreNote {
             }
             Self::Purged { records } => write!(out, "declined: {records} records were deleted"),
             Self::NotPurged { reason } => write!(out, "declined: not deleted: {reason}"),
+            Self::Dropping { records } => {
+                write!(out, "declined: full: the oldest {records} records were dropped")
+            }
         }
     }
 }
