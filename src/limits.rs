@@ -111,6 +111,8 @@ pub const SOURCES_MAX: usize = 1_024;
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
 pub const SECRET_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the file of a proxy's password.
+pub const PASSWORD_FILE_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of what is said of a mount, and remarks that are told.
 pub const MOUNT_TEXT_MAX: usize = 200;
@@ -125,9 +127,9 @@ pub const CONFIG_NAME_MAX: usize = 128;
 pub const CONFIG_PATH_MAX: usize = 255;
 /// Bytes of a thing's key.
 pub const THING_KEY_MAX: usize = 64;
-/// Bytes of an access key or a secret key.
+/// Bytes of an access key, a secret key, or a user or password of a proxy.
 pub const CLOUD_KEY_MAX: usize = 256;
-/// Bytes of the cloud's URL.
+/// Bytes of the cloud's or a proxy's URL.
 pub const URL_MAX: usize = 255;
 /// Bytes of a metric's name.
 pub const METRIC_MAX: usize = 64;
@@ -203,6 +205,14 @@ pub const BATCH_AGE_MS_DEFAULT: u32 = 10_000;
 pub const RECORD_RANGES_MAX: usize = 16;
 /// Bytes of an answer's body that are read; the rest is left unread.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Of a request's time, the eighths within which its connection stands or is given up: what is
+/// left is for the uplink to tell of it before its deadline ends it.
+pub const CONNECT_EIGHTHS: u32 = 7;
+/// Addresses of one family that a request tries.
+pub const ADDRESSES_MAX: usize = 4;
+/// Requests in a row by one address family that got a connection and no answer, after which the
+/// other family is tried.
+pub const UNANSWERED_MAX: u8 = 2;
 /// Heartbeats of things.
 pub const ALIVE_EVERY_MS_DEFAULT: u32 = 120_000;
 
@@ -293,7 +303,9 @@ const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () =
     assert!(SEGMENT_BYTES_MAX as usize + GATHER_BYTES_MAX <= SEGMENT_READ_BYTES_MAX as usize);
-const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () =
+    assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX + PASSWORD_FILE_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(CONNECT_EIGHTHS < 8);
 const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
 const _: () = assert!(LOG_LINE_MAX <= 4_096);
 const _: () = assert!(CONNECTIONS_TCP_MAX < CONNECTIONS_MAX);

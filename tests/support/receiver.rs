@@ -2,7 +2,7 @@
 //! kept; it can fail in the ways in which clouds fail.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -22,6 +22,8 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// What a guarding receiver will not have in a record.
 pub const REFUSED: &str = "\"refused\"";
+/// A name in the receiver's certificate that nobody looks up by chance (RFC 6761 6.2).
+pub const CLOUD_NAME: &str = "cloud.test";
 
 /// How requests are met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +65,7 @@ struct Shared {
 
 /// The receiver; it ends when dropped.
 pub struct Receiver {
-    port: u16,
+    address: SocketAddr,
     ca_pem: String,
     shared: Arc<Shared>,
 }
@@ -71,9 +73,14 @@ pub struct Receiver {
 impl Receiver {
     /// Starts a receiver on a free port of loopback.
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts a receiver on a free port of an address of this host.
+    pub fn start_at(ip: &str) -> Self {
         let (config, ca_pem) = certificates();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("receiver: cannot listen");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let listener = TcpListener::bind((ip, 0)).expect("receiver: cannot listen");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
             changed: Condvar::new(),
@@ -84,12 +91,23 @@ impl Receiver {
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
-        Self { port, ca_pem, shared }
+        Self { address, ca_pem, shared }
     }
 
     /// Where it is reached, by a name in its certificate.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.port)
+        self.url_by("localhost")
+    }
+
+    /// Where it is reached, by another name for its address; [`CLOUD_NAME`] is in its
+    /// certificate.
+    pub fn url_by(&self, name: &str) -> String {
+        format!("https://{name}:{}", self.address.port())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The CA that its certificate is from.
@@ -138,7 +156,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         // wakes the thread that accepts
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(self.address));
     }
 }
 
@@ -147,14 +165,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn certificates() -> (ServerConfig, String) {
+/// A certificate for the receiver's names, and the CA that it is from.
+pub fn certificates() -> (ServerConfig, String) {
     let mut ca = CertificateParams::new(Vec::new()).expect("no names, none that is bad");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.distinguished_name.push(DnType::CommonName, "scratch CA");
     let ca_key = KeyPair::generate().expect("receiver: cannot make a key");
     let issuer = CertifiedIssuer::self_signed(ca, ca_key).expect("receiver: cannot make a CA");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = CertificateParams::new(names).expect("both names are good");
+    let names = ["localhost", "127.0.0.1", CLOUD_NAME].map(str::to_owned).to_vec();
+    let server = CertificateParams::new(names).expect("all names are good");
     let key = KeyPair::generate().expect("receiver: cannot make a key");
     let certificate = server.signed_by(&key, &issuer).expect("receiver: cannot sign");
     let private = PrivateKeyDer::try_from(key.serialize_der()).expect("rcgen writes PKCS 8");

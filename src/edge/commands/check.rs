@@ -2,7 +2,7 @@
 //! trusted with them; a line for each thing, with what mends it.
 //!
 //! The share is looked at by a child, within [`SURVEY_MS_MAX`]; the cloud is asked by an uplink
-//! without a term, within `cloud.timeout_ms`.
+//! without a term, and before it the proxy by a child, each within `cloud.timeout_ms`.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use super::apart::{Failure, Work, receive};
 use super::{exit, print};
 use crate::edge::children;
 use crate::edge::cloud::CloudSetup;
+use crate::edge::cloud::way::NoWay;
 use crate::edge::config::{self, CloudKind, Config, Files, Origin};
 use crate::edge::console::Token;
 use crate::edge::keeper::Place;
@@ -208,6 +209,15 @@ fn check_cloud(config: &Config, setup: &CloudSetup, report: &mut Report) {
         let why = format!("cloud: no thing is configured, so {url} could not be asked");
         return report.say(Level::Warn, &why);
     };
+    if let Some(proxy) = &setup.proxy {
+        let found = ask_proxy(setup).unwrap_or_else(|failure| {
+            Probe::new(Level::FailForNow, &format!("proxy: {}: {failure}", proxy.host))
+        });
+        report.say(found.level, &found.text);
+        if found.level != Level::Pass {
+            return;
+        }
+    }
     let begin = Instant::now();
     match ask_cloud(setup, config.cloud.timeout_ms) {
         Ok(outcome) => {
@@ -215,6 +225,41 @@ fn check_cloud(config: &Config, setup: &CloudSetup, report: &mut Report) {
             report.say(level, &format!("cloud: {url}: {why}"));
         }
         Err(failure) => report.say(Level::FailForNow, &format!("cloud: {url}: {failure}")),
+    }
+}
+
+/// What the proxy says to a tunnel to the cloud, asked by a child.
+fn ask_proxy(setup: &CloudSetup) -> Result<Probe, Failure> {
+    let lease = Lease::new(boottime_ms())?;
+    let begin = Instant::now();
+    let mut work = Work::begin("edge-check", |teller| {
+        let opened = setup.way(&lease).open().map(|opened| opened.proxy_said.unwrap_or_default());
+        let found = judge_proxy(opened, setup, begin.elapsed());
+        let mut piece = [0; 512];
+        let told = postcard::to_slice(&found, &mut piece).map_err(|_| "a finding is too long");
+        teller.tell(told.map(|bytes| &*bytes));
+    })?;
+    let Some(found) = work.next(setup.timeout_ms)? else {
+        return Err(Failure::Fault("the child that asked ended without a word".to_owned()));
+    };
+    postcard::from_bytes(&found).map_err(|error| Failure::Fault(error.to_string()))
+}
+
+fn judge_proxy(opened: Result<String, NoWay>, setup: &CloudSetup, took: Duration) -> Probe {
+    match opened {
+        Ok(said) => {
+            let (cloud, ms) = (&setup.host, took.as_millis());
+            let why = format!("proxy: the way to {cloud} goes through it: {said}, in {ms} ms");
+            Probe::new(Level::Pass, &why)
+        }
+        // tinyproxy answers wrong credentials with 401, missing ones with 407
+        Err(NoWay { proxy_status: 401 | 407, reason }) => {
+            let why = format!("proxy: {reason}: mend cloud.proxy_user and its password");
+            Probe::new(Level::Fail, &why)
+        }
+        Err(NoWay { proxy_status: _, reason }) => {
+            Probe::new(Level::FailForNow, &format!("proxy: {reason}"))
+        }
     }
 }
 

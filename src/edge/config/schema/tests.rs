@@ -21,11 +21,13 @@ fn judge(text: &str) -> Result<Config, Fault> {
 }
 
 /// Fields that exclude another one of the full example.
-const EXCLUSIVE: [&str; 2] = ["secret_key", "pattern"];
+const EXCLUSIVE: [&str; 3] = ["secret_key", "proxy_password", "pattern"];
 
 /// The full example with every field of the shape in it that excludes no other.
 fn full() -> Json {
-    let mut full = serde_json::from_str(FULL).expect("the example is JSON");
+    let mut full: Json = serde_json::from_str(FULL).expect("the example is JSON");
+    full["cloud"]["proxy"] = json!("http://proxy:3128");
+    full["cloud"]["proxy_user"] = json!("user");
     complete(&EDGE, &mut full);
     judge(&full.to_string()).expect("the completed example is valid");
     full
