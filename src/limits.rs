@@ -64,6 +64,10 @@ pub const BACKOFF_MS_MAX: u32 = 60_000;
 pub const PAUSE_MS_MIN: u32 = 60_000;
 /// See [`PAUSE_MS_MIN`].
 pub const PAUSE_MS_MAX: u32 = 3_600_000;
+/// While the uplink pauses so, the files that credentials stand in are read again so often.
+pub const REREAD_EVERY_MS: u32 = 10_000;
+/// A cloud that refused records is said to decline until it has refused none for so long.
+pub const DECLINING_MS: u32 = 600_000;
 /// `Retry-After` is honoured up to an hour.
 pub const RETRY_AFTER_MS_MAX: u32 = 3_600_000;
 /// An uplink with nothing to send for so long is ended.
@@ -297,6 +301,7 @@ const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
 const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
 const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);
+const _: () = assert!(REREAD_EVERY_MS < PAUSE_MS_MIN);
 const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);

@@ -40,6 +40,7 @@ impl Work {
             Asked::Prove { create, .. } if create != [0, 0] => Self::Writing,
             Asked::Open
             | Asked::Load
+            | Asked::Reread
             | Asked::Poll { .. }
             | Asked::Prove { .. }
             | Asked::Survey
@@ -60,7 +61,9 @@ impl Work {
     pub(super) fn shown_by(asked: Asked) -> Option<Self> {
         match asked {
             Asked::Prove { .. } => Some(Self::Term),
-            Asked::Load | Asked::Attach | Asked::Release | Asked::Claim { .. } => None,
+            Asked::Load | Asked::Reread | Asked::Attach | Asked::Release | Asked::Claim { .. } => {
+                None
+            }
             Asked::Open
             | Asked::Poll { .. }
             | Asked::Announce

@@ -8,9 +8,10 @@
 //! 4. the uplink's socket;
 //! 5. refused records into the declined store; what follows from a replay's verdict; else the
 //!    next batch, if the uplink is free and the cursor durable;
-//! 6. the nodes' records;
-//! 7. the sweep of forwarded segments, and of old claims;
-//! 8. the count of the declined store.
+//! 6. the configuration, or what its secret files say now;
+//! 7. the nodes' records;
+//! 8. the sweep of forwarded segments, and of old claims;
+//! 9. the count of the declined store.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -34,6 +35,7 @@ impl Engine {
             self.kill_uplink(out);
         }
         self.watch_request(now, out);
+        self.watch_declining(now, out);
         if let Some(wish) = self.roster.wish(term).cloned()
             && wish.to.as_ref() != Some(&self.host.node)
         {
@@ -106,6 +108,11 @@ impl Engine {
         if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
+            return true;
+        }
+        if now.ms >= self.forward.reread_due_ms() {
+            self.forward.put_reread_off(now.ms);
+            self.ask(now, Asked::Reread, ShareOrder::Reread, out);
             return true;
         }
         if now.ms >= self.nodes_due_ms {
@@ -337,6 +344,7 @@ impl Engine {
             }
             Asked::Open
             | Asked::Load
+            | Asked::Reread
             | Asked::Poll { .. }
             | Asked::Claim { .. }
             | Asked::Announce
@@ -392,6 +400,7 @@ impl Engine {
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())
                 .min(self.store_due_ms(now_ms))
+                .min(self.forward.reread_due_ms())
                 .min(self.nodes_due_ms);
         }
         due_ms

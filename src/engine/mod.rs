@@ -108,7 +108,8 @@ pub enum Event<'a> {
         through_seq: u64,
     },
     /// The configuration was judged; a bad one comes as the settings in force before. This
-    /// event comes before the outcome of the `Load` that it was read by.
+    /// event comes before the outcome of the `Load` that it was read by; after a `Reread` it
+    /// comes only if something changed.
     Configured(&'a Settings),
     /// SIGHUP.
     Reload,
@@ -213,6 +214,22 @@ struct Refused {
     not_before_ms: u64,
 }
 
+/// What the cloud refuses, as far as people are told.
+#[derive(Clone, Copy, Default, Debug)]
+struct Declining {
+    /// Us, or our URL: until it accepts anything.
+    us: bool,
+    /// Records: until it has refused none for a while, so that a poison record now and then is
+    /// one condition and not many.
+    records_until_ms: Option<u64>,
+}
+
+impl Declining {
+    const fn holds(self) -> bool {
+        self.us || self.records_until_ms.is_some()
+    }
+}
+
 /// Why and how a term is being ended.
 #[derive(Clone, Debug)]
 struct Ending {
@@ -250,8 +267,8 @@ pub struct Engine {
     refused: Option<Refused>,
     replay: Replay,
     store: store::Books,
-    /// The cloud refused records, and has accepted none since.
-    declining: bool,
+    declining: Declining,
+    thing_refused_told: bool,
     /// The lock came back while an uplink without a copy of it lives.
     lock_pending: bool,
     fenced_told: bool,
@@ -316,7 +333,8 @@ impl Engine {
             refused: None,
             replay: Replay::default(),
             store: store::Books::default(),
-            declining: false,
+            declining: Declining::default(),
+            thing_refused_told: false,
             lock_pending: false,
             fenced_told: false,
             tidied: false,
@@ -494,7 +512,7 @@ impl Engine {
             }
             (Asked::Release, ShareOutcome::Done) => self.released(now, true, out),
             // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
-            (Asked::Load | Asked::Attach | Asked::Tidy, _) => {}
+            (Asked::Load | Asked::Reread | Asked::Attach | Asked::Tidy, _) => {}
             (asked, outcome) => panic!("N1: the keeper answered {outcome:?} to {asked:?}"),
         }
     }
@@ -518,6 +536,8 @@ impl Engine {
                 self.standby_failed(now, asked, error, out);
             }
             Asked::Release => self.released(now, false, out),
+            // What was read before stays; the next try is due anyway.
+            Asked::Reread => {}
             Asked::Nodes { last } => {
                 // A last record that cannot be written does not hold up the end.
                 self.record_left = last;
@@ -603,6 +623,7 @@ impl Engine {
         self.settings = settings.clone();
         self.bound_room();
         self.forward.take_things(settings);
+        self.thing_refused_told = false;
         self.forward.try_at_once();
         if self.stage == Stage::Loading {
             self.stage = Stage::Standby;

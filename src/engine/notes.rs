@@ -57,8 +57,9 @@ pub enum Note {
     LockDoesNotExclude { master: NodeName, term: Term },
     CloudFailing { status: u16, reason: Reason },
     CloudBack { after_requests: u32 },
-    CloudDeclining { status: u16, reason: Reason, records: u32 },
+    CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
+    ThingRefused { reason: Reason },
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     Store(StoreNote),
     RequestLate { after_ms: u64 },
@@ -128,6 +129,7 @@ impl Note {
             | Self::NodeReturned { .. } => Level::Info,
             Self::Mount { is_unsafe: false, .. }
             | Self::KeeperGone
+            | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -170,21 +172,19 @@ impl fmt::Display for Note {
                 "election: the lock was granted while {master}, master of term {term}, lives: \
                  locks on this share do not exclude; going by silence until SIGHUP or a remount"
             ),
-            Self::CloudFailing { status: 0, reason } => write!(out, "cloud: {reason}"),
-            Self::CloudFailing { status, reason } => {
-                write!(out, "cloud: answered {status}: {reason}")
-            }
+            // With a status, the reason begins with it.
+            Self::CloudFailing { reason, .. } => write!(out, "cloud: {reason}"),
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason, records: 0 } => {
-                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
+            Self::CloudDeclining { status, reason } => {
+                let (what, then) = refusal(*status);
+                write!(out, "cloud: {what}: {reason}; {then}")
             }
-            Self::CloudDeclining { status, reason, .. } => write!(
-                out,
-                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
-            ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
+            Self::ThingRefused { reason } => {
+                write!(out, "cloud: refuses a thing's registration or heartbeat: {reason}")
+            }
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
             }
@@ -218,6 +218,15 @@ impl fmt::Display for Note {
             Self::NodeReturned { node } => write!(out, "site: {node} is back"),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
+    }
+}
+
+/// What the cloud refuses with a status, and what follows.
+const fn refusal(status: u16) -> (&'static str, &'static str) {
+    match status {
+        401 | 403 => ("refuses our credentials", "trying again after a pause"),
+        404 | 405 | 410 => ("knows no such address", "trying again after a pause"),
+        _ => ("refuses records", "they are kept in declined/"),
     }
 }
 

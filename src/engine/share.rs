@@ -22,6 +22,8 @@ pub enum ShareOrder {
     Open,
     /// Read `edge.json` and the files that it names; they come back as the frame's body.
     Load,
+    /// The same, but only to see whether the secret or CA file changed.
+    Reread,
     /// Try the lock, or not, and read slots.
     Poll(Poll),
     /// Create `claims/<term>` exclusively.
@@ -358,6 +360,8 @@ pub enum ShareOutcome {
     },
     /// `Load`: the files follow as the frame's body.
     Loaded,
+    /// `Reread`: likewise.
+    Reread,
     /// `Poll`.
     Polled(Polled),
     /// `Claim`.

@@ -93,7 +93,7 @@ impl Engine {
     }
 
     fn is_cloud_unreachable(&self) -> bool {
-        self.stage == Stage::Master && self.forward.failures() > 0 && !self.declining
+        self.stage == Stage::Master && self.forward.is_unreachable()
     }
 
     fn conditions(&self) -> Vec<&'static str, 16> {
@@ -111,7 +111,7 @@ impl Engine {
                 "segment-missing",
                 self.stage == Stage::Master && self.journal.is_waiting_for_segment(),
             ),
-            ("cloud-declining", self.declining && self.stage == Stage::Master),
+            ("cloud-declining", self.declining.holds() && self.stage == Stage::Master),
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),
         ];

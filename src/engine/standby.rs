@@ -211,7 +211,8 @@ impl Engine {
         self.ending = None;
         self.cursor_ahead = false;
         self.refused = None;
-        self.declining = false;
+        self.declining = super::Declining::default();
+        self.thing_refused_told = false;
         self.lock_pending = false;
         self.fenced_told = false;
         self.tidied = false;

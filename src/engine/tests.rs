@@ -74,6 +74,11 @@ struct Site {
     cloud_status: u16,
     /// A record that makes any batch bad content.
     poison: Option<(Term, u64)>,
+    /// What is said to things instead.
+    thing: Option<(Verdict, u16)>,
+    /// The secret file is another than before.
+    secret_changed: bool,
+    rereads: usize,
 }
 
 impl Site {
@@ -92,6 +97,9 @@ impl Site {
             cloud,
             cloud_status,
             poison: None,
+            thing: None,
+            secret_changed: false,
+            rereads: 0,
         }
     }
 
@@ -169,10 +177,11 @@ impl Site {
         for step in 0.. {
             assert!(step < 1_000, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
             if let Some(order) = self.nodes[place].requests.pop() {
+                let (verdict, status) = self.verdict(&order);
                 let outcome = CloudOutcome {
                     request: order.request,
-                    verdict: self.verdict(&order),
-                    status: self.cloud_status,
+                    verdict,
+                    status,
                     retry_after_ms: None,
                     reason: Reason::new(),
                 };
@@ -188,19 +197,25 @@ impl Site {
         }
     }
 
-    fn verdict(&self, order: &CloudOrder) -> Verdict {
+    fn verdict(&self, order: &CloudOrder) -> (Verdict, u16) {
         match (&order.what, self.poison) {
             (CloudRequest::Batch { lane, ranges }, Some((term, seq)))
                 if ranges.has(term, *lane, seq) =>
             {
-                Verdict::BadContent
+                (Verdict::BadContent, 400)
             }
-            _ => self.cloud,
+            (CloudRequest::Register { .. } | CloudRequest::Alive { .. }, _) => {
+                self.thing.unwrap_or((self.cloud, self.cloud_status))
+            }
+            _ => (self.cloud, self.cloud_status),
         }
     }
 
     fn answer(&mut self, place: usize, order: ShareOrder) {
-        if let ShareOrder::Load = order {
+        let reread = matches!(order, ShareOrder::Reread);
+        self.rereads += usize::from(reread);
+        let changed = reread && std::mem::take(&mut self.secret_changed);
+        if matches!(order, ShareOrder::Load) || changed {
             let settings = self.settings.clone();
             self.event(place, Event::Configured(&settings));
         }
@@ -324,6 +339,7 @@ impl Share {
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
+            ShareOrder::Reread => ShareOutcome::Reread,
             ShareOrder::Poll(poll) => {
                 let lock = self.try_lock(place, poll.lock == LockWish::Try);
                 let newest = self.slots.values().next_back().cloned();

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Scene;
 use crate::support::THING;
+use crate::support::answers::Answer;
 use crate::support::ledger::Request;
 use crate::support::processes;
 use crate::support::receiver::Behaviour;
@@ -60,7 +61,7 @@ fn wait_records(site: &Site, node: &str, records: u64) {
 /// Lets a cloud that wants other credentials refuse so many batches of 1, 2, 3, ... Alerts go:
 /// they would go first each time, and are not declined.
 fn decline(scene: &Scene, batches: u64) {
-    scene.receiver.behave(Behaviour::Refuse(401, "\"events\""));
+    scene.receiver.rule(|asked| Answer::Status(if asked.is_readings() { 401 } else { 200 }));
     post(&scene.site, "a", 1..=batches * BATCH);
     for batch in 1..=batches {
         wait_records(&scene.site, "a", batch * BATCH);
@@ -145,7 +146,7 @@ fn refuse_elsewhere(scene: &Scene) {
 
 /// One record that the cloud will not have, whatever happens.
 fn poison(scene: &Scene) {
-    scene.receiver.behave(Behaviour::Refuse(400, "\"n\":177}"));
+    scene.receiver.rule(|asked| Answer::Status(if asked.holds(&[177]) { 400 } else { 200 }));
     post(&scene.site, "a", 151..=200);
     wait_records(&scene.site, "a", 1);
     let before = listed(&scene.site, "a");

@@ -228,7 +228,7 @@ impl Case {
             }
             saved
         };
-        scene.receiver.behave(Behaviour::Guard);
+        scene.receiver.guard();
         if self.is_running {
             scene.reload();
         }
@@ -410,7 +410,7 @@ fn a_deleted_segment_is_waited_for_and_then_passed() {
     let path = case.path(&scene);
     scene.gone.borrow_mut().extend(Saved::take(&path).numbers());
     case.deed.perform(&path);
-    scene.receiver.behave(Behaviour::Guard);
+    scene.receiver.guard();
     scene.reload();
     scene.wait_condition(SEGMENT);
     scene.feed(2);

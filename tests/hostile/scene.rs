@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::ask_unix;
 use crate::support::processes::signal;
-use crate::support::receiver::{Behaviour, REFUSED, Receiver};
+use crate::support::receiver::{REFUSED, Receiver};
 use crate::support::site::{Master, Part, Plan, Site};
 use crate::support::{SECRET_KEY, THING};
 
@@ -44,7 +44,7 @@ impl Scene {
     /// A site whose secret key and token stand in files of their own.
     pub(crate) fn new(plan: &Plan) -> Self {
         let receiver = Receiver::start();
-        receiver.behave(Behaviour::Guard);
+        receiver.guard();
         let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
         let site = Site::new(binary, &receiver, plan);
         let data = site.data();

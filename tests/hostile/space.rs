@@ -71,7 +71,7 @@ fn a_full_disk_stops_intake_and_nothing_else() {
     let fault = status["share"]["fault"].to_string();
     assert!(fault.contains("no space left on device (free space"), "{fault}");
 
-    scene.receiver.behave(Behaviour::Guard);
+    scene.receiver.guard();
     scene.reload();
     scene.wait_delivered();
     let now = scene.site.wait_fenced(0);

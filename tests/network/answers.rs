@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::receiver::{Receiver, certificates};
+use crate::support::certificates::{Authority, Certificate};
+use crate::support::receiver::Receiver;
 use crate::support::site::{Plan, Site};
 use crate::{configure, site, text_of};
 
@@ -143,12 +144,13 @@ fn check(site: &Site) -> (i32, String) {
 fn each_answer_is_met_in_bounded_time_and_memory() {
     let receiver = Receiver::start();
     let site = site(&receiver, &Plan { timeout: TIMEOUT_MS, ..Plan::default() }, |_| {});
-    let (config, ca_pem) = certificates();
-    std::fs::write(site.data().join("ca.pem"), ca_pem).expect("written");
+    let authority = Authority::new("scratch CA");
+    let config = authority.server(Certificate::Good);
+    std::fs::write(site.data().join("ca.pem"), authority.pem()).expect("written");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     configure(&site, |cloud| cloud["url"] = format!("https://{address}").into());
-    let server = thread::spawn(move || serve(&listener, &Arc::new(config)));
+    let server = thread::spawn(move || serve(&listener, &config));
     for (number, (_, code, expected)) in ANSWERS.iter().enumerate() {
         let found = check(&site);
         assert!(

@@ -245,6 +245,7 @@ impl Hands {
             | ShareOrder::Tidy { .. }
             | ShareOrder::Decline(_)
             | ShareOrder::Store(_)
+            | ShareOrder::Reread
             | ShareOrder::Release(_) => (&[], None),
         };
         let order = KeeperOrder { number: self.number, order };

@@ -11,7 +11,7 @@ use minreq::ResponseLazy;
 
 use super::head::final_head;
 use super::reason::{clipped, of_failure, shown};
-use super::verdict::{retry_after_ms, verdict};
+use super::verdict::{remedy, retry_after_ms, verdict};
 use super::way::Way;
 use crate::engine::cloud::{Reason, Verdict};
 use crate::limits::ANSWER_BYTES_MAX;
@@ -51,7 +51,7 @@ pub fn exchange(request: minreq::Request, way: &Way<'_>, host: &str, wall_ms: u6
     let sent = dialled_by(dial, || request.with_follow_redirects(false).send_lazy());
     let answer = match (sent, no_way) {
         (_, Some(reason)) => Answer::none((Verdict::Retry, clipped(format_args!("{reason}")))),
-        (Ok(response), None) => of_response(response, host),
+        (Ok(response), None) => of_response(response, host, wall_ms),
         (Err(failure), None) => Answer::none(of_failure(&failure, host, wall_ms)),
     };
     if answer.status != 0 {
@@ -63,17 +63,19 @@ pub fn exchange(request: minreq::Request, way: &Way<'_>, host: &str, wall_ms: u6
 /// What minreq says in place of a status line that it could not read.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
+fn of_response(mut response: ResponseLazy, host: &str, wall_ms: u64) -> Answer {
     if response.status_code == 503 && response.reason_phrase == NO_STATUS_LINE {
         let reason = clipped(format_args!("connection closed without an HTTP answer by {host}"));
         return Answer::none((Verdict::Unknown, reason));
     }
     let interim = (100..200).contains(&response.status_code);
-    if let Some(answer) = interim.then(|| behind_interim(&mut response)).flatten() {
+    if let Some(answer) = interim.then(|| behind_interim(&mut response, wall_ms)).flatten() {
         return answer;
     }
     let status = response.status_code;
-    let retry_after_ms = header(&response, "retry-after").and_then(retry_after_ms);
+    let date = header(&response, "date");
+    let retry_after_ms =
+        header(&response, "retry-after").and_then(|text| retry_after_ms(text, date, wall_ms));
     let verdict = verdict(status);
     if verdict == Verdict::Accepted {
         if is_cut_short(&mut response) {
@@ -89,7 +91,7 @@ fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
         Some(_) | None => {
             let phrase = shown(response.reason_phrase.as_bytes());
             let excerpt = excerpt(&mut response);
-            clipped(format_args!("answer {status} {phrase}: {excerpt}"))
+            clipped(format_args!("answer {status} {phrase}{}: {excerpt}", remedy(status)))
         }
     };
     Answer { verdict, status, retry_after_ms, reason: without_colon(reason) }
@@ -135,7 +137,7 @@ fn without_colon(mut reason: Reason) -> Reason {
 
 /// The final answer behind `100 Continue` and its like, which minreq leaves in the body; `None`:
 /// there is none.
-fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
+fn behind_interim(response: &mut ResponseLazy, wall_ms: u64) -> Option<Answer> {
     let head = final_head(|room| response.read(room)).ok()?;
     let verdict = verdict(head.status);
     let reason = match verdict {
@@ -144,11 +146,17 @@ fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
         | Verdict::BadCredentials
         | Verdict::TooLarge
         | Verdict::Retry
-        | Verdict::Unknown => {
-            without_colon(clipped(format_args!("answer {} {}", head.status, head.phrase)))
-        }
+        | Verdict::Unknown => without_colon(clipped(format_args!(
+            "answer {} {}{}",
+            head.status,
+            head.phrase,
+            remedy(head.status)
+        ))),
     };
-    let retry_after_ms = head.retry_after.as_deref().and_then(retry_after_ms);
+    let retry_after_ms = head
+        .retry_after
+        .as_deref()
+        .and_then(|text| retry_after_ms(text, head.date.as_deref(), wall_ms));
     Some(Answer { verdict, status: head.status, retry_after_ms, reason })
 }
 

@@ -17,6 +17,8 @@ pub struct Head {
     pub phrase: String,
     /// `Retry-After`, as it came.
     pub retry_after: Option<String>,
+    /// `Date`, as it came.
+    pub date: Option<String>,
     /// Whether anything was read that lies behind the head.
     pub has_more: bool,
 }
@@ -70,14 +72,15 @@ pub fn final_head(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Resul
 }
 
 fn taken(status: u16, head: &httparse::Response<'_, '_>, has_more: bool) -> Head {
-    let is_wanted = |line: &&httparse::Header<'_>| line.name.eq_ignore_ascii_case("retry-after");
-    let retry_after = head.headers.iter().find(is_wanted);
+    let text_of = |name: &str| {
+        let line = head.headers.iter().find(|line| line.name.eq_ignore_ascii_case(name))?;
+        core::str::from_utf8(line.value).ok().map(str::to_owned)
+    };
     Head {
         status,
         phrase: shown(head.reason.unwrap_or_default().as_bytes()),
-        retry_after: retry_after
-            .and_then(|line| core::str::from_utf8(line.value).ok())
-            .map(str::to_owned),
+        retry_after: text_of("retry-after"),
+        date: text_of("date"),
         has_more,
     }
 }
@@ -103,6 +106,7 @@ mod tests {
             status: 429,
             phrase: "Too Busy".into(),
             retry_after: Some("7".into()),
+            date: None,
             has_more: false,
         };
         for at_a_time in [1, 2, 255, 256, 257, 512] {
