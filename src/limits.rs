@@ -39,10 +39,16 @@ pub const ADVANCES_MAX: u32 = 2;
 pub const SURVEY_EVERY_MS: u32 = 10_000;
 /// How often a node rewrites its own record.
 pub const NODE_RECORD_EVERY_MS: u32 = 5_000;
+/// A live node has written its record again by then, whoever deleted it.
+pub const NODE_REWRITTEN_MS: u32 = NODE_RECORD_EVERY_MS + 2_000;
 /// A node whose record stayed unchanged for so long is not live: two records and a second.
 pub const NODE_SILENT_MS: u32 = 11_000;
 /// How often the master lists the folder of nodes; in between it reads those it knows.
 pub const NODE_LIST_EVERY_MS: u32 = 10_000;
+/// A node that was not seen for so long is forgotten: 30 days.
+pub const NODE_FORGET_MS: u32 = 2_592_000_000;
+/// A node's wall clock that is off by more than this is told of.
+pub const CLOCK_SKEW_MS: u32 = 30_000;
 /// Two observations further apart than this do not show silence between them.
 pub const SIGHT_GAP_MS_MAX: u32 = 3_500;
 /// A share operation outstanding for so long is a stalled share.
@@ -103,6 +109,8 @@ pub const REGISTER_WAIT_MS: u32 = 10_000;
 pub const NODES_MAX: usize = 32;
 /// Bytes of a node's name.
 pub const NODE_NAME_MAX: usize = 32;
+/// Bytes of a host's name: `HOST_NAME_MAX` of Linux.
+pub const HOST_NAME_MAX: usize = 64;
 /// Bytes of an advertised URL.
 pub const ADVERTISE_MAX: usize = 96;
 /// Bytes of a data directory's path, as a node's record shows it.
@@ -302,6 +310,7 @@ const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
 const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);
 const _: () = assert!(REREAD_EVERY_MS < PAUSE_MS_MIN);
+const _: () = assert!(NODE_SILENT_MS < NODE_FORGET_MS);
 const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);

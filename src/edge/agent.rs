@@ -31,7 +31,7 @@ use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
 use crate::limits::CONNECTIONS_MAX;
-use crate::sys::clock::{boottime_ms, wall_ms};
+use crate::sys::clock::boottime_ms;
 use crate::sys::lease::Lease;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process;
@@ -102,15 +102,17 @@ impl Agent {
             alone: options.alone,
             require_network: options.require_network_share,
             node: options.node.clone(),
+            run_dir: options.run_dir.clone(),
         };
+        let mut console = Console::open(&options.run_dir);
         let host = Host {
             node: options.node.clone(),
             nonce: random_u64()?,
             advertise: options.advertise.clone(),
             version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             alone: options.alone,
+            run_dir_ours: console.has_socket(boottime_ms()),
         };
-        let mut console = Console::open(&options.run_dir);
         console.advertise(&options.advertise);
         match options.console {
             Some(Listen::At(address)) if !address.ip().is_loopback() => {
@@ -180,9 +182,14 @@ impl Agent {
     /// from its effects at once.
     fn event(&mut self, event: Event<'_>) {
         self.settle();
+        let now = self.now();
         let hands = &mut self.hands;
-        self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+        self.engine.handle(now, event, &mut |effect| hands.perform(effect));
         self.settle();
+    }
+
+    fn now(&self) -> Now {
+        Now { ms: boottime_ms(), wall_ms: self.wall.now_ms() }
     }
 
     fn settle(&mut self) {
@@ -193,8 +200,9 @@ impl Agent {
                 Soon::UplinkGone => Event::UplinkGone,
                 Soon::Gathered(lane) => self.hands.gathered(lane),
             };
+            let now = self.now();
             let hands = &mut self.hands;
-            self.engine.handle(now(), event, &mut |effect| hands.perform(effect));
+            self.engine.handle(now, event, &mut |effect| hands.perform(effect));
         }
     }
 
@@ -361,8 +369,4 @@ impl Agent {
         // A collector knows the configuration that it was started with.
         self.hands.stop_collector();
     }
-}
-
-fn now() -> Now {
-    Now { ms: boottime_ms(), wall_ms: wall_ms() }
 }

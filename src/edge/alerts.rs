@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::json::write_text;
 use crate::engine::ident::{NodeName, Term};
+use crate::engine::node_notes::ClockOff;
 use crate::engine::notes::Alert;
 
 /// What every alert of a node says about itself.
@@ -57,6 +58,8 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("{node} has been silent for {} s", silent_ms / 1_000)
         }
         Alert::NodeReturned { node } => format!("{node} is back"),
+        Alert::ClockSkew { node, skew_ms } => ClockOff { node, skew_ms: *skew_ms }.to_string(),
+        Alert::ClockSkewOver { node } => format!("clock-skew: over for {node}"),
         Alert::CloudDeclining { status: 401 | 403, reason } => {
             format!("the cloud refuses our credentials: {reason}")
         }
@@ -97,6 +100,10 @@ fn write_figures(alert: &Alert, data: &mut String) {
             write!(data, ",\"lost\":\"{node}\",\"silent_ms\":{silent_ms},\"stopped\":{stopped}")
         }
         Alert::NodeReturned { node } => write!(data, ",\"returned\":\"{node}\""),
+        Alert::ClockSkew { node, skew_ms } => {
+            write!(data, ",\"whose\":\"{node}\",\"skew_ms\":{skew_ms}")
+        }
+        Alert::ClockSkewOver { node } => write!(data, ",\"whose\":\"{node}\""),
         Alert::GroupDamaged { stretches, bytes, records } => {
             write!(data, ",\"stretches\":{stretches},\"bytes\":{bytes},\"records\":{records}")
         }

@@ -78,7 +78,7 @@ pub struct ConnectionId {
 
 impl Console {
     /// A console on `agent.sock` in the run directory, opened by the first
-    /// [`Console::watch`]; what cannot be listened on is logged and tried again.
+    /// [`Console::watch`] or [`Console::has_socket`]; what cannot be listened on is logged and tried again.
     pub fn open(run_dir: &Path) -> Self {
         let mut places = Vec::with_capacity(CONNECTIONS_MAX);
         places.resize_with(CONNECTIONS_MAX, || Place { connection: None, visit: 0 });
@@ -91,6 +91,13 @@ impl Console {
             now_ms: 0,
             next: 0,
         }
+    }
+
+    /// Whether we listen on the socket in the run directory: then no other agent runs in it.
+    pub fn has_socket(&mut self, now_ms: u64) -> bool {
+        let door = &mut self.doors[0];
+        door.tick(now_ms);
+        door.fd().is_some()
     }
 
     /// Listens on this TCP address too, in place of any other.

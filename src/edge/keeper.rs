@@ -36,6 +36,8 @@ pub struct Place {
     pub require_network: bool,
     /// This node.
     pub node: NodeName,
+    /// Its run directory, which tells it from others on its host.
+    pub run_dir: PathBuf,
 }
 
 impl Place {
@@ -124,6 +126,7 @@ mod tests {
             alone: false,
             require_network: false,
             node: NodeName::parse("gw-1").expect("valid"),
+            run_dir: PathBuf::new(),
         };
         let keeper = thread::spawn(move || run(Port::new(theirs), place));
         let mut port = Port::new(ours);

@@ -43,10 +43,14 @@ pub(super) enum Asked {
     Store(StoreAsked),
     Survey,
     Attach,
-    /// `last`: it leaves the record of a node that stops.
+    /// `last`: it leaves the record of a node that stops. `own`: it looks at our own record,
+    /// `others`: it reads the others'.
     Nodes {
         last: bool,
+        own: bool,
+        others: bool,
     },
+    Forget,
     Newest {
         lane: Lane,
         term: Term,
@@ -81,7 +85,7 @@ impl Asked {
             Self::Survey => "reading all slots",
             Self::Attach => "greeting the uplink",
             Self::Nodes { .. } => "the nodes' records",
-            Self::Sweep { .. } | Self::Tidy => "deleting what is done with",
+            Self::Sweep { .. } | Self::Tidy | Self::Forget => "deleting what is done with",
             Self::Release => "releasing the term",
         }
     }

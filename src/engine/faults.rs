@@ -52,7 +52,7 @@ impl Work {
             Asked::Store(asked) if asked.reads() => Self::Recalling,
             Asked::Decline { .. } | Asked::Store(_) => Self::Declining,
             Asked::Nodes { .. } => Self::Nodes,
-            Asked::Sweep { .. } | Asked::Tidy => Self::Sweeping,
+            Asked::Sweep { .. } | Asked::Tidy | Asked::Forget => Self::Sweeping,
         }
     }
 
@@ -75,6 +75,7 @@ impl Work {
             | Asked::Nodes { .. }
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
+            | Asked::Forget
             | Asked::Tidy => Some(Self::of(asked)),
         }
     }

@@ -275,6 +275,7 @@ mod tests {
             advertise: heapless::String::new(),
             version: heapless::String::new(),
             alone,
+            run_dir_ours: true,
         }
     }
 

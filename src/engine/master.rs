@@ -9,7 +9,7 @@
 //! 5. refused records into the declined store; what follows from a replay's verdict; else the
 //!    next batch, if the uplink is free and the cursor durable;
 //! 6. the configuration, or what its secret files say now;
-//! 7. the nodes' records;
+//! 7. the nodes' records, and the end of one that is not needed any more;
 //! 8. the sweep of forwarded segments, and of old claims;
 //! 9. the count of the declined store.
 
@@ -119,7 +119,7 @@ impl Engine {
             self.order_nodes(now, NodesRead::Known, out);
             return true;
         }
-        self.order_sweep(now, out) || self.order_count(now, out)
+        self.order_forget(now, out) || self.order_sweep(now, out) || self.order_count(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
@@ -350,6 +350,7 @@ impl Engine {
             | Asked::Announce
             | Asked::Nodes { .. }
             | Asked::Store(_)
+            | Asked::Forget
             | Asked::Tidy
             | Asked::Release => {}
         }

@@ -9,9 +9,9 @@
 //! |---|---|---|
 //! | Closed | Open | Loading; stays, trying once a second, while there is no data directory |
 //! | Loading | Load | Standby, once the configuration was judged |
-//! | Standby | Poll, Nodes | Claiming, when `election` says so |
+//! | Standby | Nodes, Poll, Release | Claiming, when `election` says so |
 //! | Claiming | Claim, then Announce | Master; Standby if the number or a higher one is taken |
-//! | Master | Prove, Append, Fetch, Decline, Store, Attach, Survey, Nodes, Sweep, Tidy | Resigning |
+//! | Master | Prove, Append, Fetch, Decline, Store, Attach, Survey, Nodes, Forget, Sweep, Tidy | Resigning |
 //! | Resigning | Append and Prove while it winds up, then Release | Standby or Ended |
 //! | Ended | none | the process exits |
 //!
@@ -24,9 +24,9 @@
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
 //! books), `forward` (the uplink's books), `sizing` (batches and refusals),
-//! `replay` and `store` (what was declined), `room` (a full journal), `roster` (other nodes),
-//! `notes` (what is said). `standby`, `master`, `sending`, `replaying` and `resign` are this
-//! engine's stages, `snapshot` its status.
+//! `replay` and `store` (what was declined), `room` (a full journal), `naming` (our own name),
+//! `roster` (other nodes), `skew` (their clocks), `notes` (what is said). `standby`, `master`,
+//! `sending`, `replaying` and `resign` are this engine's stages, `snapshot` its status.
 
 mod asked;
 pub mod cloud;
@@ -38,6 +38,8 @@ pub mod ident;
 pub mod journal;
 pub mod mandate;
 mod master;
+pub mod naming;
+pub mod node_notes;
 pub mod notes;
 pub mod replay;
 mod replaying;
@@ -49,6 +51,7 @@ mod sending;
 pub mod settings;
 pub mod share;
 pub mod sizing;
+mod skew;
 pub mod slot;
 mod snapshot;
 mod standby;
@@ -65,6 +68,7 @@ use forward::{Forward, Presence};
 use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
 use mandate::Mandate;
+use naming::Naming;
 use notes::{Alert, Note};
 use replay::Replay;
 use room::Room;
@@ -257,6 +261,7 @@ pub struct Engine {
     mandate: Option<Mandate>,
     journal: Journal,
     forward: Forward,
+    naming: Naming,
     roster: Roster,
     room: Room,
     /// Why and when our present or last term was claimed.
@@ -325,6 +330,7 @@ impl Engine {
             mandate: None,
             journal: Journal::default(),
             forward,
+            naming: Naming::default(),
             roster: Roster::default(),
             room: Room::new(JOURNAL_BYTES_MAX_DEFAULT, WhenFull::DropOldest),
             ground: Ground::First,
@@ -499,10 +505,16 @@ impl Engine {
             (Asked::Store(asked), ShareOutcome::Store(outcome)) => {
                 self.store_answered(now, asked, outcome, out);
             }
-            (Asked::Nodes { last }, ShareOutcome::Nodes(seen)) => {
+            (Asked::Nodes { last, own, others }, ShareOutcome::Nodes(seen)) => {
                 self.record_left = last;
-                self.nodes_seen(now, seen, out);
+                if own {
+                    self.judge_name(now, seen, out);
+                }
+                if others {
+                    self.nodes_seen(now, start_ms, seen, out);
+                }
             }
+            (Asked::Forget, ShareOutcome::Done) => self.forgotten(out),
             (Asked::Newest { lane, term }, ShareOutcome::Newest { segment }) => {
                 self.journal.listed(lane, term, *segment);
             }
@@ -536,12 +548,13 @@ impl Engine {
                 self.standby_failed(now, asked, error, out);
             }
             Asked::Release => self.released(now, false, out),
-            // What was read before stays; the next try is due anyway.
-            Asked::Reread => {}
-            Asked::Nodes { last } => {
+            // The next try is due anyway.
+            Asked::Reread | Asked::Forget => {}
+            Asked::Nodes { last, .. } => {
                 // A last record that cannot be written does not hold up the end.
                 self.record_left = last;
                 self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+                self.look_failed(now, error);
             }
             Asked::Store(asked) => self.store_failed(now, asked, error, out),
             Asked::Prove { .. }
@@ -585,6 +598,7 @@ impl Engine {
         self.keeper.start_ms = now.ms + u64::from(wait_ms);
         self.sight.break_off();
         self.roster.break_off();
+        self.naming.break_off();
         self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
         match self.stage {
             Stage::Master | Stage::Resigning | Stage::Claiming => self.drop_term(out),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Reason;
 use super::election::Ground;
 use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
+use super::node_notes::NodeNote;
 use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
@@ -69,8 +70,7 @@ pub enum Note {
     GroupDamaged { lane: Lane, stretches: u32, bytes: u32, records: u64 },
     RedundancyLost,
     RedundancyRestored,
-    NodeLost { node: NodeName, silent_ms: u64, stopped: bool },
-    NodeReturned { node: NodeName },
+    Node(NodeNote),
 }
 
 /// What happened to a term of our own.
@@ -120,21 +120,20 @@ impl Note {
             Self::Term { what, .. } => what.level(),
             Self::JournalFill { told, .. } => told.level(),
             Self::Store(note) => note.level(),
+            Self::Node(what) => what.level(),
             Self::Opened { .. }
             | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
-            | Self::RedundancyRestored
-            | Self::NodeReturned { .. } => Level::Info,
+            | Self::RedundancyRestored => Level::Info,
             Self::Mount { is_unsafe: false, .. }
             | Self::KeeperGone
             | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
-            | Self::RedundancyLost
-            | Self::NodeLost { .. } => Level::Warning,
+            | Self::RedundancyLost => Level::Warning,
             Self::ShareFailed(_)
             | Self::ShareStalled { .. }
             | Self::CloudFailing { .. }
@@ -211,11 +210,7 @@ impl fmt::Display for Note {
             ),
             Self::RedundancyLost => write!(out, "site: no live standby"),
             Self::RedundancyRestored => write!(out, "site: a standby is live again"),
-            Self::NodeLost { node, stopped: true, .. } => write!(out, "site: {node} was stopped"),
-            Self::NodeLost { node, silent_ms, .. } => {
-                write!(out, "site: {node} has been silent for {silent_ms} ms")
-            }
-            Self::NodeReturned { node } => write!(out, "site: {node} is back"),
+            Self::Node(what) => write!(out, "{what}"),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
     }
@@ -290,6 +285,18 @@ pub enum Alert {
         /// Which.
         node: NodeName,
     },
+    /// A node's wall clock is off ours.
+    ClockSkew {
+        /// Which.
+        node: NodeName,
+        /// How far it is ahead, in ms; negative: behind.
+        skew_ms: i64,
+    },
+    /// It is no longer, or the node is forgotten.
+    ClockSkewOver {
+        /// Which.
+        node: NodeName,
+    },
     /// The cloud refuses records: for what they are, or for what we are.
     CloudDeclining {
         /// The HTTP status.
@@ -333,6 +340,8 @@ impl Alert {
             Self::RedundancyRestored => "redundancy-restored",
             Self::NodeLost { .. } => "node-lost",
             Self::NodeReturned { .. } => "node-returned",
+            Self::ClockSkew { .. } => "clock-skew",
+            Self::ClockSkewOver { .. } => "clock-skew-over",
             Self::CloudDeclining { .. } => "cloud-declining",
             Self::CloudAccepting => "cloud-accepting",
             Self::JournalFill { told, .. } => told.condition(),
@@ -348,10 +357,12 @@ impl Alert {
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
             | Self::CloudAccepting
-            | Self::NodeReturned { .. } => Level::Info,
-            Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
-                Level::Warning
-            }
+            | Self::NodeReturned { .. }
+            | Self::ClockSkewOver { .. } => Level::Info,
+            Self::MasterChanged { .. }
+            | Self::RedundancyLost
+            | Self::NodeLost { .. }
+            | Self::ClockSkew { .. } => Level::Warning,
             Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
             | Self::GroupDamaged { .. } => Level::Error,

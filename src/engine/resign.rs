@@ -80,7 +80,12 @@ impl Engine {
     pub(super) fn resigning_due_ms(&self, now_ms: u64, idle: bool) -> u64 {
         let Some(ending) = &self.ending else { return u64::MAX };
         if self.is_wound_up(now_ms) {
-            return u64::MAX;
+            // Its time may have come since the last event.
+            return match self.forward.presence {
+                Presence::Started | Presence::Attaching | Presence::Ready => now_ms,
+                Presence::Absent if idle => now_ms,
+                Presence::Absent | Presence::Dying => u64::MAX,
+            };
         }
         let mut due_ms = ending.since_ms + u64::from(STOP_REQUEST_MS_MAX);
         due_ms = due_ms.min(self.forward.deadline_ms());
@@ -148,7 +153,8 @@ impl Engine {
         }
         let left = match self.stage {
             Stage::Closed | Stage::Loading => true,
-            Stage::Standby => self.record_left && self.keeper.asked.is_none(),
+            // The record of a name that is not ours is another's.
+            Stage::Standby => (self.record_left || !self.has_name()) && self.keeper.asked.is_none(),
             Stage::Claiming | Stage::Master | Stage::Resigning | Stage::Ended => false,
         };
         if self.stage != Stage::Ended && (left || now.ms >= since_ms + u64::from(STOP_MS_MAX)) {

@@ -6,13 +6,17 @@
 //!   may be years old.
 //! - R2: silence is counted as in `election`: over gaps that our own observations bound.
 //! - R3: a loss is told once, and its return once.
+//! - R4: a node that a whole listing no longer shows is dropped without a word; one that was
+//!   live only once it should have written again, as lost.
+//! - R5: only a node that is not live is forgotten, the one that was silent for longest first.
 
 use heapless::Vec;
 
 use super::ident::{NodeName, Role, Term};
 use super::share::{NodeRecord, NodesSeen, Wish};
+use super::skew::Skew;
 use super::status::NodeStatus;
-use crate::limits::{NODE_SILENT_MS, NODES_MAX};
+use crate::limits::{NODE_FORGET_MS, NODE_REWRITTEN_MS, NODE_SILENT_MS, NODES_MAX};
 
 /// Whether a node lives, as far as we know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +36,24 @@ struct Entry {
     record: NodeRecord,
     silent_ms: u64,
     life: Life,
+    skew: Skew,
+    /// Whoever is master was to tell of the skew.
+    skew_told: bool,
+}
+
+/// A look at the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// When its outcome came, in ms.
+    pub now_ms: u64,
+    /// When it was ordered, in ms.
+    pub start_ms: u64,
+    /// Our wall clock when its outcome came, in ms.
+    pub wall_ms: u64,
+    /// A longer gap before it bounds no silence (R2).
+    pub gap_ms_max: u64,
+    /// Whether we are master: what changed is told.
+    pub tells: bool,
 }
 
 /// What changed with a look.
@@ -51,6 +73,18 @@ pub enum Change {
         /// Which.
         node: NodeName,
     },
+    /// A node's wall clock is off ours.
+    ClockOff {
+        /// Which.
+        node: NodeName,
+        /// How far it is ahead, in ms; negative: behind.
+        skew_ms: i64,
+    },
+    /// It is no longer, or the node is forgotten.
+    ClockBack {
+        /// Which.
+        node: NodeName,
+    },
 }
 
 /// All other nodes of the site that are known.
@@ -58,34 +92,79 @@ pub enum Change {
 pub struct Roster {
     entries: Vec<Entry, NODES_MAX>,
     seen_ms: Option<u64>,
+    /// When the last look was ordered, in ms.
+    looked_ms: Option<u64>,
+    /// There are more records than are kept here.
+    is_crowded: bool,
 }
 
 impl Roster {
-    /// Takes in a look at the records. `gap_ms_max`: a longer gap bounds no silence (R2).
-    pub fn observe(
-        &mut self,
-        now_ms: u64,
-        gap_ms_max: u64,
-        seen: &NodesSeen,
-        mut tell: impl FnMut(Change),
-    ) {
-        let gap_ms = self.seen_ms.map_or(0, |seen_ms| now_ms - seen_ms);
-        let counted_ms = if gap_ms <= gap_ms_max { gap_ms } else { 0 };
-        self.seen_ms = Some(now_ms);
+    /// Takes in a look at the records.
+    pub fn observe(&mut self, look: Look, seen: &NodesSeen, mut tell: impl FnMut(Change)) {
+        let gap_ms = self.seen_ms.map_or(0, |seen_ms| look.now_ms - seen_ms);
+        let counted_ms = if gap_ms <= look.gap_ms_max { gap_ms } else { 0 };
+        let age_ms_max = self.looked_ms.map(|looked_ms| look.now_ms - looked_ms);
+        self.seen_ms = Some(look.now_ms);
+        self.looked_ms = Some(look.start_ms);
         for entry in &mut self.entries {
             entry.silent_ms += counted_ms;
         }
+        let mut tell = |change| {
+            if look.tells {
+                tell(change);
+            }
+        };
         for record in &seen.records {
-            self.take(record, &mut tell);
+            let age_ms_max = age_ms_max.unwrap_or(u64::MAX);
+            self.take(record, look.wall_ms, age_ms_max, &mut tell);
+        }
+        if let Some(names) = &seen.listed {
+            self.is_crowded = seen.crowded;
+            self.drop_unlisted(names, &mut tell);
         }
         for entry in &mut self.entries {
             entry.age(&mut tell);
+            entry.tell_skew(look.tells, &mut tell);
         }
+    }
+
+    /// We are master now: the one before has told of the clocks that are off, if there was one.
+    pub fn begin_term(&mut self, is_first: bool) {
+        for entry in &mut self.entries {
+            entry.skew_told = entry.skew.holds() && !is_first;
+        }
+    }
+
+    /// A node whose record is to be deleted, and for how long it was silent (R5).
+    pub fn forgettable(&self) -> Option<(&NodeName, u64)> {
+        let gone = |entry: &&Entry| matches!(entry.life, Life::Lost | Life::Dead);
+        let oldest = self.entries.iter().filter(gone).max_by_key(|entry| entry.silent_ms)?;
+        let is_due = self.is_crowded || oldest.silent_ms >= u64::from(NODE_FORGET_MS);
+        is_due.then_some((&oldest.record.node, oldest.silent_ms))
+    }
+
+    /// A node's record is deleted.
+    pub fn forget(&mut self, node: &NodeName) {
+        self.entries.retain(|entry| entry.record.node != *node);
+    }
+
+    /// Whether the wall clock of a node that is live is off ours.
+    pub fn is_any_clock_off(&self) -> bool {
+        self.entries.iter().any(|entry| entry.life == Life::Live && entry.skew.holds())
     }
 
     /// Forgets when we last looked: the share was away (R2).
     pub fn break_off(&mut self) {
         self.seen_ms = None;
+        self.looked_ms = None;
+    }
+
+    /// Time goes by for all.
+    #[cfg(test)]
+    pub(super) fn age_for_test(&mut self, span_ms: u64) {
+        for entry in &mut self.entries {
+            entry.silent_ms += span_ms;
+        }
     }
 
     /// How many other nodes are live.
@@ -116,17 +195,24 @@ impl Roster {
             node: entry.record.node.clone(),
             role: entry.record.role,
             live: entry.life == Life::Live,
+            unseen: matches!(entry.life, Life::Found | Life::Dead),
             silent_ms: entry.silent_ms,
+            skew_ms: if entry.skew.holds() { entry.skew.ms() } else { 0 },
             version: entry.record.version.clone(),
             advertise: entry.record.advertise.clone(),
         })
     }
 
-    fn take(&mut self, record: &NodeRecord, tell: &mut impl FnMut(Change)) {
+    fn take(
+        &mut self,
+        record: &NodeRecord,
+        wall_ms: u64,
+        age_ms_max: u64,
+        tell: &mut impl FnMut(Change),
+    ) {
         let known = self.entries.iter_mut().find(|entry| entry.record.node == record.node);
         let Some(entry) = known else {
-            let entry = Entry { record: record.clone(), silent_ms: 0, life: Life::Found };
-            if self.entries.push(entry).is_err() {
+            if self.entries.push(Entry::found(record)).is_err() {
                 self.replace_dead(record);
             }
             return;
@@ -136,6 +222,7 @@ impl Roster {
         }
         entry.record = record.clone();
         entry.silent_ms = 0;
+        entry.skew.observe(record.wall_ms, wall_ms, age_ms_max);
         if record.role == Role::Stopped {
             return;
         }
@@ -148,12 +235,43 @@ impl Roster {
     /// The list is full: a dead node makes room, else the newcomer is not shown.
     fn replace_dead(&mut self, record: &NodeRecord) {
         if let Some(dead) = self.entries.iter_mut().find(|entry| entry.life == Life::Dead) {
-            *dead = Entry { record: record.clone(), silent_ms: 0, life: Life::Found };
+            *dead = Entry::found(record);
         }
+    }
+
+    /// R4.
+    fn drop_unlisted(&mut self, names: &[NodeName], tell: &mut impl FnMut(Change)) {
+        let is_crowded = self.is_crowded;
+        self.entries.retain(|entry| {
+            let node = &entry.record.node;
+            let is_live = entry.life == Life::Live;
+            let may_write = is_live && entry.silent_ms < u64::from(NODE_REWRITTEN_MS);
+            if is_crowded || may_write || names.contains(node) {
+                return true;
+            }
+            if is_live {
+                let (node, silent_ms) = (node.clone(), entry.silent_ms);
+                tell(Change::Lost { node, silent_ms, stopped: false });
+            }
+            if entry.skew_told {
+                tell(Change::ClockBack { node: node.clone() });
+            }
+            false
+        });
     }
 }
 
 impl Entry {
+    fn found(record: &NodeRecord) -> Self {
+        Self {
+            record: record.clone(),
+            silent_ms: 0,
+            life: Life::Found,
+            skew: Skew::default(),
+            skew_told: false,
+        }
+    }
+
     fn age(&mut self, tell: &mut impl FnMut(Change)) {
         let stopped = self.record.role == Role::Stopped;
         if !stopped && self.silent_ms < u64::from(NODE_SILENT_MS) {
@@ -168,5 +286,19 @@ impl Entry {
             }
             Life::Lost | Life::Dead => {}
         }
+    }
+
+    fn tell_skew(&mut self, tells: bool, tell: &mut impl FnMut(Change)) {
+        let holds = self.skew.holds();
+        if !tells || holds == self.skew_told {
+            return;
+        }
+        self.skew_told = holds;
+        let node = self.record.node.clone();
+        tell(if holds {
+            Change::ClockOff { node, skew_ms: self.skew.ms() }
+        } else {
+            Change::ClockBack { node }
+        });
     }
 }

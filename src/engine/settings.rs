@@ -23,6 +23,8 @@ pub struct Host {
     pub version: String<16>,
     /// No share was named: one node, no redundancy.
     pub alone: bool,
+    /// We listen in our run directory, so no other agent runs in it.
+    pub run_dir_ours: bool,
 }
 
 /// What gives way when the journal is full.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
+use super::naming::Namesake;
 use super::slot::Slot;
 use super::store::{StoreOrder, StoreOutcome};
 use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
@@ -50,6 +51,11 @@ pub enum ShareOrder {
     Attach,
     /// Write our own record, read the others'.
     Nodes(NodesOrder),
+    /// Delete a node's record.
+    Forget {
+        /// Whose.
+        node: NodeName,
+    },
     /// The number of the newest segment found by listing: only for a term whose slot is gone.
     Newest {
         /// Whose lane.
@@ -286,9 +292,11 @@ pub struct TermMark {
     pub last_seq: [u64; 2],
 }
 
-/// Our own record to be written, the others' to be read.
+/// Our own record to be looked at and written, then the others' to be read.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct NodesOrder {
+    /// Look at our own record first: whether it stands under another nonce than this.
+    pub own_nonce: Option<u64>,
     /// Our own record, if it is due.
     pub write: Option<NodeRecord>,
     /// Which of the others' to read.
@@ -325,6 +333,9 @@ pub struct NodeRecord {
     pub advertise: String<ADVERTISE_MAX>,
     /// What its operator wants of the master.
     pub wish: Option<Wish>,
+    /// Its wall clock, in ms since the Unix epoch; 0: not said.
+    #[serde(default)]
+    pub wall_ms: u64,
 }
 
 /// A switchover asked for at some node.
@@ -336,11 +347,17 @@ pub struct Wish {
     pub to: Option<NodeName>,
 }
 
-/// The records that were read, ours not among them.
+/// What was seen of the nodes.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct NodesSeen {
-    /// In no order. A record that could not be read is left out.
+    /// Our own record, if it was looked at and stands under a foreign nonce.
+    pub own: Option<Namesake>,
+    /// The others', in no order. A record that could not be read is left out.
     pub records: Vec<NodeRecord, NODES_MAX>,
+    /// The others that have records, if the folder was listed.
+    pub listed: Option<Vec<NodeName, NODES_MAX>>,
+    /// There are more than that.
+    pub crowded: bool,
 }
 
 /// What became of an order.
@@ -386,7 +403,7 @@ pub enum ShareOutcome {
         /// The number; 0: none.
         segment: u32,
     },
-    /// `Append`, `Attach`, `Tidy`, `Release`: as ordered.
+    /// `Append`, `Attach`, `Forget`, `Tidy`, `Release`: as ordered.
     Done,
     /// `Sweep`: as ordered.
     Swept {

@@ -85,7 +85,9 @@ impl Engine {
             node: self.host.node.clone(),
             role: self.role(),
             live: true,
+            unseen: false,
             silent_ms: 0,
+            skew_ms: 0,
             version: self.host.version.clone(),
             advertise: self.host.advertise.clone(),
         };
@@ -102,6 +104,8 @@ impl Engine {
             ("share-failing", self.stage != Stage::Closed && self.faults.first().is_some()),
             ("share-stalled", self.keeper.stalled),
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
+            ("name-taken", self.naming.is_taken()),
+            ("clock-skew", self.roster.is_any_clock_off()),
             ("locks-do-not-exclude", self.sight.was_lock_given_twice()),
             ("unsafe-mount", self.mount.unsafe_because.is_some()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),

@@ -5,7 +5,9 @@ use super::election::{Decision, Ground};
 use super::forward::Presence;
 use super::ident::{Cursor, NodeName, Role, ShareClass, SiteId, Term};
 use super::mandate::Mandate;
+use super::node_notes::NodeNote;
 use super::notes::{Alert, Note, TermNote};
+use super::roster::Look;
 use super::share::{
     FaultClass, LockWish, MountJudgement, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll,
     Polled, ShareError, ShareOrder, Survey,
@@ -33,7 +35,10 @@ impl Engine {
             // Another site altogether: nothing that we saw before holds.
             self.sight = super::election::Sight::default();
             self.roster = super::roster::Roster::default();
+            self.naming = super::naming::Naming::default();
         }
+        self.naming.look_again();
+        self.nodes_due_ms = 0;
         self.sight.break_off();
         if self.class != class {
             self.sight.trust_lock();
@@ -65,10 +70,10 @@ impl Engine {
         self.poll_due_ms = now.ms + u64::from(RESIGN_WAIT_MS_MIN);
     }
 
-    /// A standby's next order: what is late first, then the poll, then the records.
+    /// A standby's next order: what is late first, then our name, the poll, the records.
     pub(super) fn order_standby(&mut self, now: Now, out: &mut Out<'_>) {
         if self.stopping_since_ms.is_some() {
-            if !self.record_left {
+            if !self.record_left && self.has_name() {
                 self.order_nodes(now, NodesRead::Nothing, out);
             }
             return;
@@ -76,6 +81,10 @@ impl Engine {
         if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
+        } else if !self.has_name() {
+            self.order_look(now, out);
+        } else if self.naming.is_record_due() {
+            self.order_nodes(now, NodesRead::Listed, out);
         } else if now.ms >= self.poll_due_ms {
             self.order_poll(now, out);
         } else if now.ms >= self.record_due_ms {
@@ -84,7 +93,13 @@ impl Engine {
     }
 
     pub(super) fn standby_due_ms(&self) -> u64 {
-        if self.reload { 0 } else { self.poll_due_ms.min(self.record_due_ms) }
+        if self.reload || self.naming.is_record_due() {
+            0
+        } else if self.has_name() {
+            self.poll_due_ms.min(self.record_due_ms)
+        } else {
+            self.look_due_ms()
+        }
     }
 
     fn order_poll(&mut self, now: Now, out: &mut Out<'_>) {
@@ -229,6 +244,7 @@ impl Engine {
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
         self.record_due_ms = now.ms;
         self.wish = None;
+        self.roster.begin_term(ground == Ground::First);
         self.forward.begin(now.ms, &self.settings);
         self.store.begin();
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
@@ -258,7 +274,7 @@ impl Engine {
         }
     }
 
-    /// Writes our own record, if it is due, and reads the others'.
+    /// Looks at our own record and writes it, if it is due, and reads the others'.
     pub(super) fn order_nodes(&mut self, now: Now, read: NodesRead, out: &mut Out<'_>) {
         let heartbeat_ms = u64::from(self.settings.heartbeat_ms);
         let relist = read == NodesRead::Known && now.ms >= self.list_due_ms;
@@ -269,15 +285,20 @@ impl Engine {
         self.nodes_due_ms = now.ms + heartbeat_ms;
         let stopping = self.stopping_since_ms.is_some();
         let last = stopping && self.stage == Stage::Standby;
-        let write = (stopping || now.ms >= self.record_due_ms).then(|| {
+        let is_due = stopping || now.ms >= self.record_due_ms || self.naming.is_record_due();
+        let write = (is_due && self.has_name()).then(|| {
             self.record_due_ms = now.ms + u64::from(NODE_RECORD_EVERY_MS);
-            self.record()
+            self.naming.record_ordered();
+            self.record(now)
         });
-        let order = ShareOrder::Nodes(NodesOrder { write, read });
-        self.ask(now, Asked::Nodes { last }, order, out);
+        let own = write.is_some() || !self.has_name();
+        let own_nonce = own.then_some(self.host.nonce);
+        let order = ShareOrder::Nodes(NodesOrder { own_nonce, write, read });
+        let others = read != NodesRead::Nothing;
+        self.ask(now, Asked::Nodes { last, own, others }, order, out);
     }
 
-    fn record(&mut self) -> NodeRecord {
+    fn record(&mut self, now: Now) -> NodeRecord {
         self.beat = self.beat.wrapping_add(1);
         let stopped = self.stopping_since_ms.is_some() && self.stage == Stage::Standby;
         NodeRecord {
@@ -289,17 +310,31 @@ impl Engine {
             version: self.host.version.clone(),
             advertise: self.host.advertise.clone(),
             wish: self.wish.clone(),
+            wall_ms: now.wall_ms,
         }
     }
 
-    pub(super) fn nodes_seen(&mut self, now: Now, seen: &NodesSeen, out: &mut Out<'_>) {
-        let gap_ms_max = self.gap_ms_max() + u64::from(NODE_RECORD_EVERY_MS);
+    /// The longest gap between two looks at records that bounds silence.
+    pub(super) fn records_gap_ms_max(&self) -> u64 {
+        self.gap_ms_max() + u64::from(NODE_RECORD_EVERY_MS)
+    }
+
+    pub(super) fn nodes_seen(
+        &mut self,
+        now: Now,
+        start_ms: u64,
+        seen: &NodesSeen,
+        out: &mut Out<'_>,
+    ) {
         let master = self.stage == Stage::Master;
-        self.roster.observe(now.ms, gap_ms_max, seen, |change| {
-            if master {
-                tell(change, out);
-            }
-        });
+        let look = Look {
+            now_ms: now.ms,
+            start_ms,
+            wall_ms: now.wall_ms,
+            gap_ms_max: self.records_gap_ms_max(),
+            tells: master,
+        };
+        self.roster.observe(look, seen, |change| tell(change, out));
         if master {
             self.judge_redundancy(now, out);
         }
@@ -330,12 +365,24 @@ fn tell(change: super::roster::Change, out: &mut Out<'_>) {
     use super::roster::Change;
     match change {
         Change::Lost { node, silent_ms, stopped } => {
-            out(Effect::Note(Note::NodeLost { node: node.clone(), silent_ms, stopped }));
+            out(Effect::Note(Note::Node(NodeNote::Lost {
+                node: node.clone(),
+                silent_ms,
+                stopped,
+            })));
             out(Effect::Alert(Alert::NodeLost { node, silent_ms, stopped }));
         }
         Change::Returned { node } => {
-            out(Effect::Note(Note::NodeReturned { node: node.clone() }));
+            out(Effect::Note(Note::Node(NodeNote::Returned { node: node.clone() })));
             out(Effect::Alert(Alert::NodeReturned { node }));
+        }
+        Change::ClockOff { node, skew_ms } => {
+            out(Effect::Note(Note::Node(NodeNote::ClockSkew { node: node.clone(), skew_ms })));
+            out(Effect::Alert(Alert::ClockSkew { node, skew_ms }));
+        }
+        Change::ClockBack { node } => {
+            out(Effect::Note(Note::Node(NodeNote::ClockSkewOver { node: node.clone() })));
+            out(Effect::Alert(Alert::ClockSkewOver { node }));
         }
     }
 }

@@ -85,8 +85,12 @@ pub struct NodeStatus {
     pub role: Role,
     /// Whether its record changes.
     pub live: bool,
-    /// For how long its record has not changed.
+    /// Its record was found, and has not changed since this agent started.
+    pub unseen: bool,
+    /// For how long its record has not changed, as far as was seen.
     pub silent_ms: u64,
+    /// How far its wall clock is ahead of ours, in ms, negative: behind; 0: not worth a word.
+    pub skew_ms: i64,
     /// Its version.
     pub version: String<16>,
     /// Where its console can be reached; empty: not said.

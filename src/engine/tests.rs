@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod chaos;
 mod declined;
+mod names;
 mod scenarios;
 mod stored;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
 use super::ident::Cursor;
+use super::naming::Namesake;
 use super::segment::FIRST_OFFSET;
 use super::share::{
     Fetched, LockSeen, LockWish, NodeRecord, NodesSeen, Polled, ProofLock, ProofVerdict, Proven,
@@ -32,6 +34,8 @@ struct Share {
     claims: BTreeSet<Term>,
     segments: Segments,
     records: BTreeMap<NodeName, NodeRecord>,
+    /// Who wrote them last, by place and machine.
+    writers: BTreeMap<NodeName, (usize, usize)>,
     /// Who holds the lock, by place in the site.
     lock: BTreeSet<usize>,
     frozen: bool,
@@ -44,6 +48,10 @@ struct Share {
 
 struct Node {
     engine: Engine,
+    /// Its machine's id: that of a cloned card is another's, too.
+    machine: usize,
+    /// How far its wall clock is ahead of the others'.
+    wall_ahead_ms: u64,
     alive: bool,
     uplink: bool,
     term: Term,
@@ -104,7 +112,8 @@ impl Site {
     }
 
     fn event(&mut self, place: usize, event: Event<'_>) {
-        let now = Now { ms: self.now_ms, wall_ms: 1_600_000_000_000 + self.now_ms };
+        let wall_ms = 1_600_000_000_000 + self.now_ms + self.nodes[place].wall_ahead_ms;
+        let now = Now { ms: self.now_ms, wall_ms };
         let mut effects = Vec::new();
         self.nodes[place].engine.handle(now, event, &mut |effect| effects.push(effect));
         for effect in effects {
@@ -116,6 +125,7 @@ impl Site {
         let node = &mut self.nodes[place];
         match effect {
             Effect::Share(order) => {
+                assert!(node.engine.has_name() || order.wants_no_name(), "N1: {order:?}");
                 if let (ShareOrder::Append(append), 0) = (&order, node.flying) {
                     node.flying = u64::from(append.bytes / RECORD_BYTES);
                     node.flown += node.flying;
@@ -156,6 +166,19 @@ impl Site {
             Effect::Alert(alert) => node.alerts.push(alert),
             Effect::Exit => node.exited = true,
         }
+    }
+
+    /// Gives the name of a node to another, before both start.
+    fn share_name(&mut self, from: usize, to: usize) {
+        self.nodes[to].engine.host.node = self.nodes[from].engine.host.node.clone();
+    }
+
+    /// A node's process starts again: another nonce, the same machine and run directory.
+    fn restart(&mut self, place: usize, nonce_ahead: u64) {
+        let machine = self.nodes[place].machine;
+        let mut host = self.nodes[place].engine.host.clone();
+        host.nonce = 1_000 + place as u64 + nonce_ahead;
+        self.nodes[place] = Node { engine: Engine::new(host), machine, ..node(place) };
     }
 
     /// Lets everything that is due happen until then.
@@ -286,8 +309,11 @@ fn node(place: usize) -> Node {
         advertise: heapless::String::new(),
         version: heapless::String::new(),
         alone: false,
+        run_dir_ours: true,
     };
     Node {
+        machine: place,
+        wall_ahead_ms: 0,
         engine: Engine::new(host),
         alive: true,
         uplink: false,
@@ -315,6 +341,7 @@ impl Share {
             claims: BTreeSet::new(),
             segments: Segments::new(),
             records: BTreeMap::new(),
+            writers: BTreeMap::new(),
             lock: BTreeSet::new(),
             frozen: false,
             full: false,
@@ -362,13 +389,10 @@ impl Share {
             ShareOrder::Store(order) => {
                 ShareOutcome::Store(self.declined.perform(node.engine.own_term(), &order))
             }
-            ShareOrder::Nodes(order) => {
-                if let Some(record) = order.write {
-                    self.records.insert(record.node.clone(), record);
-                }
-                let ours = &node.engine.host.node;
-                let others = self.records.values().filter(|record| record.node != *ours);
-                ShareOutcome::Nodes(NodesSeen { records: others.cloned().collect() })
+            ShareOrder::Nodes(order) => ShareOutcome::Nodes(self.nodes(place, order, node)),
+            ShareOrder::Forget { node } => {
+                self.records.remove(&node);
+                ShareOutcome::Done
             }
             ShareOrder::Newest { .. } => ShareOutcome::Newest { segment: 0 },
             ShareOrder::Sweep { lane, before } => {
@@ -384,6 +408,43 @@ impl Share {
                 ShareOutcome::Done
             }
             ShareOrder::Attach | ShareOrder::Tidy { .. } => ShareOutcome::Done,
+        }
+    }
+
+    fn nodes(&mut self, place: usize, order: share::NodesOrder, node: &Node) -> NodesSeen {
+        let ours = &node.engine.host.node;
+        let own = order.own_nonce.and_then(|nonce| {
+            let record = self.records.get(ours).filter(|record| record.nonce != nonce)?;
+            let (writer, machine) = self.writers[ours];
+            Some(Namesake {
+                nonce: record.nonce,
+                beat: record.beat,
+                role: record.role,
+                same_machine: machine == node.machine,
+                same_boot: writer == place,
+                same_run_dir: writer == place,
+                host: heapless::String::new(),
+            })
+        });
+        if let Some(record) = order.write {
+            self.writers.insert(ours.clone(), (place, node.machine));
+            self.records.insert(ours.clone(), record);
+        }
+        let mut others: Vec<_> =
+            self.records.values().filter(|record| record.node != *ours).cloned().collect();
+        // Those known before come first.
+        let known: BTreeSet<_> = node.engine.roster.status().map(|known| known.node).collect();
+        others.sort_by_key(|record| !known.contains(&record.node));
+        let crowded = others.len() > crate::limits::NODES_MAX;
+        others.truncate(crate::limits::NODES_MAX);
+        let names = others.iter().map(|record| record.node.clone()).collect();
+        let listed = (order.read == share::NodesRead::Listed).then_some(names);
+        let records = others.into_iter().collect();
+        match order.read {
+            share::NodesRead::Nothing => NodesSeen { own, ..NodesSeen::default() },
+            share::NodesRead::Known | share::NodesRead::Listed => {
+                NodesSeen { own, records, crowded: crowded && listed.is_some(), listed }
+            }
         }
     }
 
@@ -529,6 +590,14 @@ fn failed(fault: ShareFault, text: &str) -> ShareOutcome {
 }
 
 impl ShareOrder {
+    fn wants_no_name(&self) -> bool {
+        match self {
+            Self::Open | Self::Load | Self::Release(None) => true,
+            Self::Nodes(order) => order.write.is_none(),
+            _ => false,
+        }
+    }
+
     fn wants_space(&self) -> bool {
         match self {
             Self::Append(_) => true,

@@ -21,6 +21,7 @@ mod journal;
 mod kills;
 mod load;
 mod lockfile;
+mod names;
 mod sources;
 
 #[path = "../support/mod.rs"]

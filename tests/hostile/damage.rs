@@ -209,6 +209,7 @@ impl Case {
         let mut scene = Scene::new(&Plan::default());
         self.prepare(&mut scene);
         let path = self.path(&scene);
+        scene.site.wait("it to be there", PATIENCE, |_| path.exists().then_some(()));
         let saved = if self.is_running {
             for node in NODES {
                 scene.site.freeze(node);

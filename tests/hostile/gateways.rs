@@ -11,6 +11,8 @@ fn another_gateway_takes_the_place_of_one_that_is_gone_for_good() {
     scene.start();
     scene.feed(2);
     let first = scene.site.wait_fenced(0);
+    let record = scene.site.data().join("nodes").join(&first.node);
+    scene.site.wait("its record to be written", PATIENCE, |_| record.exists().then_some(()));
     scene.site.kill(&first.node, Part::Agent);
     let second = scene.site.wait_fenced(first.term);
     scene.feed(2);
@@ -19,7 +21,9 @@ fn another_gateway_takes_the_place_of_one_that_is_gone_for_good() {
         let nodes = scene.site.run_at(&second.node, "nodes", &data(scene));
         String::from_utf8_lossy(&nodes.stdout).lines().any(|line| line.starts_with(node))
     };
-    assert!(known(&scene, &first.node), "its record is there");
+    scene
+        .site
+        .wait("its record to be listed", PATIENCE, |_| known(&scene, &first.node).then_some(()));
     scene.site.start("new");
     scene.site.wait_standby("new");
     scene.site.wait("the master to know the new node", PATIENCE, |site| {

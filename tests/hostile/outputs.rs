@@ -79,6 +79,7 @@ fn streams_that_are_closed_or_full_from_the_start_hold_up_nothing() {
     for streams in ["<&- >&- 2>&-", ">/dev/full 2>&1", "2>&-", "<&-", "2</dev/null"] {
         let mut start = Command::new("sh");
         start.arg("-c").arg(format!("exec \"$@\" {streams}")).arg("sh").args(&words);
+        start.stdout(Stdio::null()).stderr(Stdio::null());
         let mut agent = Lone::start(&scene, node, start);
         agent.wait_master();
         make_it_say(&agent, 20);
@@ -94,7 +95,7 @@ fn records_for_a_standard_output_that_nobody_reads_wait() {
     let scene = Scene::new(&Plan::default());
     let node = NODES[0];
     let config = json!({ "site": "s", "cloud": { "kind": "stdout", "timeout_ms": 500,
-        "batch_age_ms_max": 10 } });
+        "batch_age_ms_max": 10 }, "journal": { "sync_ms": 0 } });
     let path = scene.site.scratch().join("lines.json");
     fs::write(&path, config.to_string()).expect("room");
     let mut start = command(&Lone::words(&scene, node));

@@ -221,13 +221,50 @@ impl Site {
 
     /// Starts a node, with arguments and variables.
     pub fn start_in(&mut self, node: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        let command = self.run_command(node, node, arguments, variables);
+        self.spawn(node, command);
+    }
+
+    /// Starts a node that calls itself `name`, in the run directory of `node`.
+    pub fn start_as(&mut self, node: &str, name: &str, arguments: &[&str]) {
+        let command = self.run_command(node, name, arguments, &[]);
+        self.spawn(node, command);
+    }
+
+    /// The same with mounts of its own, which `script` makes. Only root can.
+    pub fn start_with_mounts(&mut self, node: &str, name: &str, script: &str) {
+        let inner = self.run_command(node, name, &["--console", "off"], &[]);
+        let mut command = Command::new("unshare");
+        let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+        command.args(["--mount", "sh", "-c", &script]).arg(inner.get_program());
+        command.args(inner.get_args()).stdin(Stdio::null());
+        for (key, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        self.spawn(node, command);
+    }
+
+    fn run_command(
+        &self,
+        node: &str,
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Command {
+        let mut command = self.command("run");
+        command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
+        command.args(["--node", name, "--log-level", "debug"]).args(arguments);
+        command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
+        command
+    }
+
+    fn spawn(&mut self, node: &str, mut command: Command) {
         assert!(!self.nodes.contains_key(node), "{node} runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log(node));
         let log = log.expect("site: cannot open a log");
-        let mut command = self.command("run");
-        command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
-        command.args(["--node", node, "--log-level", "debug"]).args(arguments);
-        command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("site: cannot start the agent");
         guard::started(child.id());
@@ -240,6 +277,11 @@ impl Site {
         let log = fs::read(self.log(node)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// How often a text stands in a node's log.
+    pub fn said(&self, node: &str, text: &str) -> usize {
+        fs::read_to_string(self.log(node)).unwrap_or_default().matches(text).count()
     }
 
     fn log(&self, node: &str) -> PathBuf {

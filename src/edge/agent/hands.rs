@@ -240,6 +240,7 @@ impl Hands {
             | ShareOrder::Fetch(_)
             | ShareOrder::Survey
             | ShareOrder::Nodes(_)
+            | ShareOrder::Forget { .. }
             | ShareOrder::Newest { .. }
             | ShareOrder::Sweep { .. }
             | ShareOrder::Tidy { .. }

@@ -118,6 +118,11 @@ impl Agent {
     }
 
     fn switch_over(&mut self, connection: ConnectionId, to: Option<NodeName>) {
+        if self.engine.waits_for_name() {
+            let reason = "another node has this node's name: it takes no part";
+            self.hands.console.answer(connection, Answer::Unable { reason });
+            return;
+        }
         let status = self.engine.status(boottime_ms());
         let Some(master) = &status.master else {
             let reason = "no master is known";

@@ -71,6 +71,7 @@ pub(super) fn check(options: &Options) -> i32 {
         alone: options.alone,
         require_network: options.require_network_share,
         node: options.node.clone(),
+        run_dir: options.run_dir.clone(),
     };
     match check_share(&place, &mut report) {
         Ok(Some(probed)) => {

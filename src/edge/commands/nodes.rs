@@ -92,8 +92,8 @@ fn pages(data_dir: &Path) -> Result<Pages, Failure> {
     postcard::from_bytes(&bytes).map_err(|error| Failure::Fault(error.to_string()))
 }
 
-/// A line for each node that either knows, but for those that were forgotten: agents remember
-/// them until they end.
+/// A line for each node that either knows, but for those that were forgotten: an agent knows
+/// them until it lists the nodes again.
 fn rows(snapshot: Option<&Snapshot>, read: Option<&[NodePage]>) -> Vec<Row> {
     let mut rows = Vec::new();
     let pages = read.unwrap_or_default();
@@ -108,7 +108,11 @@ fn rows(snapshot: Option<&Snapshot>, read: Option<&[NodePage]>) -> Vec<Row> {
         if read.is_some() && page_of(&node.node).is_none() && !node.live {
             continue;
         }
-        let seen = if is_own { "this node".to_owned() } else { ago(node.silent_ms) };
+        let seen = match (is_own, node.unseen) {
+            (true, _) => "this node".to_owned(),
+            (false, true) => "not since this agent started".to_owned(),
+            (false, false) => ago(node.silent_ms),
+        };
         let live = if node.live { "yes" } else { "no" };
         let [class, path] = of_page(page_of(&node.node));
         let text = |text: &str| text.to_owned();
@@ -173,6 +177,7 @@ mod tests {
             version: "0.1.0".try_into().expect("short"),
             advertise: heapless::String::new(),
             wish: None,
+            wall_ms: 0,
         };
         let host = HostMark { path: "/mnt/e".try_into().expect("short"), ..HostMark::default() };
         NodePage { record, host }
@@ -192,6 +197,13 @@ gw-2   standby  no    42 s ago   0.0.9    nfs4   -            /mnt/e
 gw-10  standby  -     -          0.1.0    nfs4   -            /mnt/e
 ";
         assert_eq!(table(&rows(Some(&snapshot), Some(&[page("gw-10"), page("gw-2")]))), expected);
+    }
+
+    #[test]
+    fn a_node_that_was_only_found_is_not_called_seen() {
+        let json = br#"{"node":"gw-1","nodes":[{"node":"gw-2","unseen":true,"silent_ms":5}]}"#;
+        let rows = rows(Snapshot::parse(json).as_ref(), None);
+        assert_eq!(rows[0][3], "not since this agent started");
     }
 
     #[test]

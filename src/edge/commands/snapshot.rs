@@ -61,7 +61,9 @@ pub(super) struct Node {
     pub(super) node: String<32>,
     pub(super) role: String<16>,
     pub(super) live: bool,
+    pub(super) unseen: bool,
     pub(super) silent_ms: u64,
+    pub(super) skew_ms: i64,
     pub(super) version: String<16>,
     pub(super) advertise: String<96>,
 }

@@ -157,12 +157,24 @@ fn lease_line(snapshot: &Snapshot) -> String {
 fn node_of_site(node: &Node, snapshot: &Snapshot, widest: usize, witness: Witness) -> String {
     let seen = match witness {
         Witness::Share => "",
+        Witness::Agent if node.unseen => "not seen",
         Witness::Agent if node.node == snapshot.node => "this node",
         Witness::Agent => &ago(node.silent_ms),
     };
-    let gone = if node.live || witness == Witness::Share { "" } else { "  not live" };
+    let gone = match witness {
+        Witness::Share => "",
+        Witness::Agent if node.live => "",
+        Witness::Agent if node.unseen => "  since this agent started",
+        Witness::Agent => "  not live",
+    };
+    let clock = match node.skew_ms {
+        0 => String::new(),
+        ahead_ms @ 1.. => format!("  clock {} ahead", span(ahead_ms.unsigned_abs())),
+        behind_ms => format!("  clock {} behind", span(behind_ms.unsigned_abs())),
+    };
     let name = node.node.as_str();
-    let line = format!("{name:<widest$}  {:<9}  {seen:<11}  {}{gone}", node.role, node.version);
+    let line =
+        format!("{name:<widest$}  {:<9}  {seen:<11}  {}{gone}{clock}", node.role, node.version);
     line.trim_end().to_owned()
 }
 
@@ -298,7 +310,8 @@ mod tests {
         "master":{"node":"gw-1","term":8,"state":"active","silent_ms":200,"fenced":true,
         "started_wall_ms":1600000000000,"advertise":"http://10.0.0.1:8480"},
         "nodes":[{"node":"gw-1","role":"master","live":true,"version":"0.1.0"},
-        {"node":"gateway-2","role":"standby","live":true,"silent_ms":3000,"version":"0.1.0"},
+        {"node":"gateway-2","role":"standby","live":true,"silent_ms":3000,"version":"0.1.0",
+        "skew_ms":-45000},{"node":"gw-4","role":"standby","unseen":true,"silent_ms":9},
         {"node":"gw-3","role":"stopped","live":false,"silent_ms":9000000,"version":"0.1.0"}],
         "journal":[{"cursor":{"term":7,"segment":1,"offset":64,"seq":12},"journalled":99,
         "waiting":4,"backlog":true,"delivered":95,"damaged":0},{"cursor":{"term":8,"segment":1,
@@ -318,7 +331,8 @@ master      gw-1, term 8, active, since 2020-09-13T12:26:40Z, heard of just now
             http://10.0.0.1:8480
 lease       4.3 s left
 nodes       gw-1       master     this node    0.1.0
-            gateway-2  standby    3.0 s ago    0.1.0
+            gateway-2  standby    3.0 s ago    0.1.0  clock 45 s behind
+            gw-4       standby    not seen       since this agent started
             gw-3       stopped    2 h ago      0.1.0  not live
 readings    4 waiting, older ones too; 99 journalled, 95 sent in this term
 alerts      none waiting; 1 journalled, 1 sent in this term; 2 damaged stretches
@@ -340,7 +354,8 @@ share       nfs4
 master      gw-1, term 8, active, since 2020-09-13T12:26:40Z
             http://10.0.0.1:8480
 nodes       gw-1       master                  0.1.0
-            gateway-2  standby                 0.1.0
+            gateway-2  standby                 0.1.0  clock 45 s behind
+            gw-4       standby
             gw-3       stopped                 0.1.0
 readings    next to send: 12 of term 7
 alerts      next to send: 1 of term 8; 2 damaged stretches set aside

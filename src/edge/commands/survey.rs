@@ -37,7 +37,9 @@ fn snapshot(looked: &Looked, own: &NodeName) -> Status {
             node: record.node.clone(),
             role: record.role,
             live: false,
+            unseen: false,
             silent_ms: 0,
+            skew_ms: 0,
             version: record.version.clone(),
             advertise: record.advertise.clone(),
         };

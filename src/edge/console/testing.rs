@@ -54,7 +54,9 @@ pub(crate) fn status(is_longest: bool) -> Status {
         node: name.clone(),
         role: Role::Resigning,
         live: false,
+        unseen: false,
         silent_ms: u64::MAX,
+        skew_ms: i64::MIN,
         version: filled(),
         advertise: filled(),
     };

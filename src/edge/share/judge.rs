@@ -141,7 +141,13 @@ mod tests {
     use super::*;
 
     fn mount(kind: &str, options: &str) -> Mount {
-        Mount { kind: kind.into(), point: "/mnt/edge".into(), options: format!("rw,{options},") }
+        Mount {
+            kind: kind.into(),
+            origin: "8:1".into(),
+            root: "/".into(),
+            point: "/mnt/edge".into(),
+            options: format!("rw,{options},"),
+        }
     }
 
     #[test]

@@ -110,6 +110,7 @@ mod tests {
             alone: false,
             require_network: false,
             node: node("gw-1"),
+            run_dir: PathBuf::new(),
         }
     }
 

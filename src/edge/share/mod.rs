@@ -81,7 +81,7 @@ pub struct Share {
 impl Share {
     /// Nothing is open yet; nothing is touched.
     pub fn new(place: Place) -> Self {
-        let host = HostMark::of_this_host(&place.data_dir);
+        let host = HostMark::of_this_host(&place.data_dir, &place.run_dir);
         Self {
             place,
             host,
@@ -156,6 +156,9 @@ impl Share {
             ShareOrder::Survey => terms::survey(&root?).map(ShareOutcome::Surveyed),
             ShareOrder::Attach => self.attach(fd),
             ShareOrder::Nodes(order) => self.nodes(&root?, order).map(ShareOutcome::Nodes),
+            ShareOrder::Forget { node } => {
+                nodes::forget(&root?, &node).map(|()| ShareOutcome::Done)
+            }
             ShareOrder::Newest { lane, term } => {
                 segments::newest(&root?, lane, term).map(|segment| ShareOutcome::Newest { segment })
             }
@@ -372,7 +375,7 @@ pub fn look(path: &Path) -> Result<Looked, ShareError> {
     let (root, class) = directory::find(path)?;
     let newest = terms::survey(&root)?.newest;
     let mut pages = Vec::new();
-    for node in &nodes::list(&root, None)? {
+    for node in &nodes::list(&root, None, &[])?.names {
         pages.extend(nodes::read(&root, node)?);
     }
     Ok(Looked { site: root.site, class, newest, nodes: pages })
@@ -386,9 +389,8 @@ pub fn look(path: &Path) -> Result<Looked, ShareError> {
 /// There is no data directory, or the page cannot be deleted.
 pub fn forget(path: &Path, node: &NodeName) -> Result<bool, ShareError> {
     let (root, _) = directory::find(path)?;
-    let page = root.nodes().join(node.as_str());
-    let there = page.exists();
-    file::delete(&page)?;
+    let there = root.nodes().join(node.as_str()).exists();
+    nodes::forget(&root, node)?;
     Ok(there)
 }
 

@@ -20,7 +20,11 @@ const LOCAL: [&str; 10] =
 pub struct Mount {
     /// The file system's type: `ext4`, `nfs4`, `cifs`.
     pub kind: String,
-    /// Where it is mounted, with octal escapes as the kernel writes them.
+    /// Its device, major and minor number.
+    pub origin: String,
+    /// Which part of it is mounted, with octal escapes as the kernel writes them,
+    pub root: String,
+    /// and where, likewise.
     pub point: String,
     /// The mount's and the file system's options, with a comma after each.
     pub options: String,
@@ -96,6 +100,23 @@ pub fn of_path(path: &Path) -> io::Result<Mount> {
     of(File::open(path)?)
 }
 
+/// Where a folder lies, whatever it is mounted as: its device, and its path on that. Two
+/// containers that each see another folder by the same path have different places.
+///
+/// # Errors
+///
+/// It is not there, or see [`of`].
+pub fn place_of(folder: &Path) -> io::Result<String> {
+    let path = fs::canonicalize(folder)?;
+    Ok(place_in(&of_path(&path)?, &path))
+}
+
+fn place_in(mount: &Mount, path: &Path) -> String {
+    let inside = path.strip_prefix(&mount.point).unwrap_or(path);
+    let root = mount.root.trim_end_matches('/');
+    format!("{} {root}/{}", mount.origin, inside.display())
+}
+
 /// Reads a line of mountinfo, proc(5): id, parent, device, root, point, options, optional
 /// fields, `-`, type, source, options of the file system.
 fn parse(line: &str, id: &str) -> Option<Mount> {
@@ -103,12 +124,20 @@ fn parse(line: &str, id: &str) -> Option<Mount> {
     if fields.next()? != id {
         return None;
     }
-    let point = fields.nth(3)?;
+    let origin = fields.nth(1)?;
+    let root = fields.next()?;
+    let point = fields.next()?;
     let options = fields.next()?;
     fields.find(|&field| field == "-")?;
     let kind = fields.next()?;
     let inner = fields.nth(1).unwrap_or_default();
-    Some(Mount { kind: kind.into(), point: point.into(), options: format!("{options},{inner},") })
+    Some(Mount {
+        kind: kind.into(),
+        origin: origin.into(),
+        root: root.into(),
+        point: point.into(),
+        options: format!("{options},{inner},"),
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +173,23 @@ mod tests {
         assert_eq!(of(nfs3).as_deref(), Some("nolock"));
         let nfs4 = "36 35 0:44 / /mnt/a rw - nfs4 srv:/e rw,vers=4.1,nolock,local_lock=none";
         assert_eq!(of(nfs4), None);
+    }
+
+    #[test]
+    fn a_folder_has_one_place_however_it_is_mounted() {
+        let place = |line: &str, path: &str| {
+            place_in(&parse(line, "36").expect("a line of mountinfo"), Path::new(path))
+        };
+        let host = "36 35 0:25 / /run rw shared:5 - tmpfs tmpfs rw";
+        let bound = "36 35 0:25 /a /run/edge-agent rw shared:5 - tmpfs tmpfs rw";
+        assert_eq!(place(host, "/run/edge-agent"), "0:25 /edge-agent");
+        assert_eq!(place(host, "/run/a/b"), "0:25 /a/b");
+        assert_eq!(place(bound, "/run/edge-agent/b"), "0:25 /a/b");
+        let whole = "36 35 0:99 / / rw - overlay overlay rw";
+        assert_eq!(place(whole, "/run/edge-agent"), "0:99 /run/edge-agent");
+        let here = std::env::temp_dir();
+        assert_eq!(place_of(&here).expect("mounted"), place_of(&here).expect("mounted"));
+        assert!(place_of(&here.join("edge-agent-is-not-there")).is_err());
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //!
 //! # Invariants
 //!
+//! A member that is missing has its default: pages of other versions are read as far as they say
+//! something. The format version grows only when that would not do any more.
+//!
 //! - N1: a node writes its own page alone, and it is read through a fresh open.
 //! - N2: a page that is damaged, half written or of another name is left out.
 
@@ -25,15 +28,17 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Root;
 use super::fault::{cannot, fault_of};
-use super::file;
+use super::{file, mount};
 use crate::edge::machine::machine_id;
 use crate::engine::codec::{CRC_32C, Reader, Writer};
 use crate::engine::ident::NodeName;
+use crate::engine::naming::Namesake;
 use crate::engine::share::{NodeRecord, NodesOrder, NodesRead, NodesSeen, ShareError, ShareFault};
 use crate::engine::slot::FORMAT;
-use crate::limits::{NODES_MAX, PATH_MAX};
+use crate::limits::{HOST_NAME_MAX, NODES_MAX, PATH_MAX};
 
 const MAGIC: [u8; 8] = *b"EDGENODE";
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const PAGE_BYTES: usize = 4_096;
 const HEAD_BYTES: usize = 20;
@@ -47,24 +52,51 @@ pub struct NodePage {
     pub host: HostMark,
 }
 
-/// What tells hosts apart.
+/// What tells hosts apart, and agents on one host.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostMark {
+    /// The host's name, for people.
+    pub name: String<HOST_NAME_MAX>,
     /// What stays the same on it; empty: it has nothing like that.
     pub machine: String<36>,
     /// `/proc/sys/kernel/random/boot_id`; empty: unknown.
     pub boot: String<36>,
     /// The path of the data directory, as far as it fits.
     pub path: String<PATH_MAX>,
+    /// The place of the run directory, by [`mount::place_of`], its end as far as that fits;
+    /// empty: unknown.
+    pub run: String<PATH_MAX>,
 }
 
 impl HostMark {
     /// Reads this host's marks.
-    pub fn of_this_host(path: &Path) -> Self {
+    pub fn of_this_host(data_dir: &Path, run_dir: &Path) -> Self {
+        let run = mount::place_of(run_dir).unwrap_or_default();
+        let mut end = run.len().saturating_sub(PATH_MAX);
+        while !run.is_char_boundary(end) {
+            end += 1;
+        }
         Self {
+            name: fitting(fs::read_to_string(HOST_NAME).unwrap_or_default().trim()),
             machine: fitting(&machine_id()),
             boot: fitting(fs::read_to_string(BOOT_ID).unwrap_or_default().trim()),
-            path: fitting(&path.to_string_lossy()),
+            path: fitting(&data_dir.to_string_lossy()),
+            run: fitting(&run[end..]),
+        }
+    }
+
+    /// What our own page says, that stands under a foreign nonce.
+    pub(super) fn judge(&self, page: &NodePage) -> Namesake {
+        let is_same = |ours: &str, theirs: &str| !ours.is_empty() && ours == theirs;
+        Namesake {
+            nonce: page.record.nonce,
+            beat: page.record.beat,
+            role: page.record.role,
+            same_machine: is_same(&self.machine, &page.host.machine),
+            same_boot: is_same(&self.boot, &page.host.boot),
+            same_run_dir: is_same(&self.run, &page.host.run),
+            host: page.host.name.clone(),
         }
     }
 }
@@ -72,7 +104,15 @@ impl HostMark {
 /// The names that the last listing found, without our own.
 pub(super) type Known = Vec<NodeName, NODES_MAX>;
 
-/// Writes our own page if it is due, and reads the others'.
+/// The nodes that have a page.
+pub(super) struct Listed {
+    /// In no order.
+    pub(super) names: Known,
+    /// There are more than fit.
+    pub(super) crowded: bool,
+}
+
+/// Looks at our own page and writes it, as far as that is due, then reads the others'.
 pub(super) fn perform(
     root: &Root,
     own: &NodeName,
@@ -80,15 +120,24 @@ pub(super) fn perform(
     order: NodesOrder,
     known: &mut Known,
 ) -> Result<NodesSeen, ShareError> {
+    let mut seen = NodesSeen::default();
+    if let Some(nonce) = order.own_nonce {
+        let page = read(root, own)?.filter(|page| page.record.nonce != nonce);
+        seen.own = page.map(|page| host.judge(&page));
+    }
     if let Some(record) = order.write {
         write(root, &NodePage { record, host: host.clone() })?;
     }
     match order.read {
-        NodesRead::Nothing => return Ok(NodesSeen::default()),
+        NodesRead::Nothing => return Ok(seen),
         NodesRead::Known => {}
-        NodesRead::Listed => *known = list(root, Some(own))?,
+        NodesRead::Listed => {
+            let listed = list(root, Some(own), known)?;
+            seen.crowded = listed.crowded;
+            seen.listed = Some(listed.names.clone());
+            *known = listed.names;
+        }
     }
-    let mut seen = NodesSeen::default();
     for node in known.iter() {
         if let Some(page) = read(root, node)? {
             seen.records.push(page.record).expect("N: as many records as names");
@@ -97,17 +146,32 @@ pub(super) fn perform(
     Ok(seen)
 }
 
-/// The nodes that have a page; of more than [`NODES_MAX`] the rest is left out.
-pub(super) fn list(root: &Root, but: Option<&NodeName>) -> Result<Known, ShareError> {
-    let mut known = Known::new();
+/// The nodes that have a page. Of more than [`NODES_MAX`], those known before come first, and
+/// the rest is left out.
+pub(super) fn list(
+    root: &Root,
+    but: Option<&NodeName>,
+    known: &[NodeName],
+) -> Result<Listed, ShareError> {
+    let mut listed = Listed { names: Known::new(), crowded: false };
+    let mut newcomers = Known::new();
     file::names(&root.nodes(), |name| {
         if let Some(node) = NodeName::parse(name).filter(|node| Some(node) != but) {
-            // beyond the limit a node is not seen: NODES_MAX is what a site can have
-            let _ = known.push(node);
+            let is_known = known.contains(&node);
+            let names = if is_known { &mut listed.names } else { &mut newcomers };
+            listed.crowded |= names.push(node).is_err();
         }
         Ok(())
     })?;
-    Ok(known)
+    for node in newcomers {
+        listed.crowded |= listed.names.push(node).is_err();
+    }
+    Ok(listed)
+}
+
+/// Deletes a node's page.
+pub(super) fn forget(root: &Root, node: &NodeName) -> Result<(), ShareError> {
+    file::delete(&root.nodes().join(node.as_str()))
 }
 
 /// A node's page, through a fresh open (N1); `None`: not there, or not readable (N2).
@@ -206,12 +270,13 @@ mod tests {
             version: String::try_from("0.1.0").expect("short"),
             advertise: String::try_from("http://gw-1:8480/\"\\").expect("short"),
             wish: Some(Wish { term: 4, to: Some(node("gw-2")) }),
+            wall_ms: u64::MAX,
         }
     }
 
     fn order(root: &Root, own: &str, beat: u32, read: NodesRead, known: &mut Known) -> NodesSeen {
-        let host = HostMark::of_this_host(&root.path);
-        let order = NodesOrder { write: Some(record(own, beat)), read };
+        let host = HostMark::of_this_host(&root.path, &root.path);
+        let order = NodesOrder { own_nonce: Some(u64::MAX), write: Some(record(own, beat)), read };
         perform(root, &node(own), &host, order, known).expect("done")
     }
 
@@ -242,6 +307,76 @@ mod tests {
     }
 
     #[test]
+    fn our_own_page_under_a_foreign_nonce_is_given_back_before_it_is_covered() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let runs = [1, 2].map(|number| root.path.join(format!("run-{number}")));
+        for run in &runs {
+            fs::create_dir(run).expect("made");
+        }
+        let look = |run: &Path, nonce, write| {
+            let host = HostMark::of_this_host(&root.path, run);
+            let order = NodesOrder { own_nonce: Some(nonce), write, read: NodesRead::Nothing };
+            perform(&root, &node("gw-1"), &host, order, &mut Known::new()).expect("done").own
+        };
+        assert_eq!(look(&runs[0], 7, None), None, "there is none");
+        let first = NodeRecord { nonce: 7, ..record("gw-1", 3) };
+        assert_eq!(look(&runs[0], 7, Some(first)), None);
+        assert_eq!(look(&runs[0], 7, None), None, "it is ours");
+        let second = NodeRecord { nonce: 8, role: Role::Standby, ..record("gw-1", 1) };
+        let seen = look(&runs[1], 8, Some(second)).expect("seen, then covered");
+        assert_eq!((seen.nonce, seen.beat, seen.role), (7, 3, Role::Master));
+        assert!(seen.same_machine && seen.same_boot && !seen.same_run_dir);
+        let seen = look(&runs[1], 9, None).expect("foreign");
+        assert!(seen.nonce == 8 && seen.same_run_dir && !seen.host.is_empty());
+        let seen = look(&root.path.join("not-there"), 9, None).expect("foreign");
+        assert!(!seen.same_run_dir, "not known");
+    }
+
+    #[test]
+    fn more_pages_than_fit_leave_out_newcomers() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let make = |name: &str| fs::write(root.nodes().join(name), b"").expect("written");
+        (0..NODES_MAX).for_each(|number| make(&format!("a-{number}")));
+        let listed = list(&root, None, &[]).expect("listed");
+        assert!(listed.names.len() == NODES_MAX && !listed.crowded);
+        (0..NODES_MAX).for_each(|number| make(&format!("b-{number}")));
+        let known = listed.names;
+        let listed = list(&root, Some(&node("a-0")), &known).expect("listed");
+        assert!(listed.crowded && !listed.names.contains(&node("a-0")));
+        assert!(
+            known.iter().skip(1).all(|name| *name == node("a-0") || listed.names.contains(name))
+        );
+        forget(&root, &node("a-1")).expect("forgotten");
+        forget(&root, &node("a-1")).expect("gone is as good");
+        assert!(!list(&root, None, &known).expect("listed").names.contains(&node("a-1")));
+    }
+
+    #[test]
+    fn a_page_of_an_older_version_is_read_as_far_as_it_goes() {
+        let text = r#"{"record":{"node":"gw-1","nonce":5,"beat":2,"role":"standby",
+            "class":"nfs4","version":"0.0.9","advertise":"","wish":null},
+            "host":{"machine":"m","boot":"b","path":"/mnt/e"}}"#;
+        let page = decode(&page_of(text)).expect("readable");
+        assert_eq!((page.record.nonce, page.record.wall_ms), (5, 0));
+        assert_eq!((page.host.path.as_str(), page.host.run.as_str()), ("/mnt/e", ""));
+    }
+
+    /// A whole page around a text.
+    fn page_of(text: &str) -> [u8; PAGE_BYTES] {
+        let mut page = [0; PAGE_BYTES];
+        let mut head = Writer::new(&mut page[..16]);
+        head.raw(&MAGIC);
+        head.u32(FORMAT);
+        head.u32(u32::try_from(text.len()).expect("small"));
+        page[HEAD_BYTES..HEAD_BYTES + text.len()].copy_from_slice(text.as_bytes());
+        let sum = sum_of(&page, text.len());
+        page[16..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        page
+    }
+
+    #[test]
     fn damaged_foreign_and_misnamed_pages_are_left_out() {
         let folder = Folder::new();
         let root = folder.root();
@@ -259,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_damaged_bit_is_seen_and_a_newer_member_is_not_minded() {
-        let host = HostMark::of_this_host(Path::new("/mnt/\"edge\""));
+        let host = HostMark::of_this_host(Path::new("/mnt/\"edge\""), Path::new("/"));
         let page = NodePage { record: record("gw-1", 1), host };
         let bytes = encode(&page);
         assert_eq!(decode(&bytes), Some(page.clone()));
@@ -271,12 +406,6 @@ mod tests {
         }
         let text = std::str::from_utf8(&bytes[HEAD_BYTES..length]).expect("JSON");
         let newer = text.replacen('{', "{\"mood\":[{\"a\":1}],", 1);
-        let mut grown = [0; PAGE_BYTES];
-        grown[..16].copy_from_slice(&bytes[..16]);
-        grown[12..16].copy_from_slice(&u32::try_from(newer.len()).expect("small").to_le_bytes());
-        grown[HEAD_BYTES..HEAD_BYTES + newer.len()].copy_from_slice(newer.as_bytes());
-        let sum = sum_of(&grown, newer.len());
-        grown[16..20].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(decode(&grown), Some(page));
+        assert_eq!(decode(&page_of(&newer)), Some(page));
     }
 }

@@ -21,7 +21,7 @@ use super::fault::{cannot, cut, foreign};
 use super::{file, judge, load, mount, nodes};
 use crate::edge::config::Files;
 use crate::edge::keeper::Place;
-use crate::engine::ident::{ShareClass, SiteId};
+use crate::engine::ident::{Role, ShareClass, SiteId};
 use crate::engine::share::{ShareError, ShareFault};
 use crate::limits::{PROBE_SPACE_MIN, PROBE_SYNC_MS_MAX, PROBE_SYNCS, SLOT_BYTES};
 use crate::sys::lock::{TryLock, try_lock};
@@ -249,8 +249,11 @@ fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Resul
 
 /// What the other nodes say of themselves, where it differs from us.
 fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
-    let known = match nodes::list(root, Some(&place.node)) {
-        Ok(known) => known,
+    if let Some(namesake) = probe_name(root, place) {
+        tell(namesake);
+    }
+    let known = match nodes::list(root, Some(&place.node), &[]) {
+        Ok(listed) => listed.names,
         Err(error) => return tell(Probe::of(&error)),
     };
     let mut names = Vec::new();
@@ -258,7 +261,7 @@ fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
         match nodes::read(root, node) {
             Ok(Some(page)) => {
                 names.push(node.as_str().to_owned());
-                if let Some(differs) = differing(&page, &place.data_dir) {
+                for differs in differing(&page, &place.data_dir) {
                     tell(warn(&format!("nodes: {node} {differs}")));
                 }
             }
@@ -272,23 +275,45 @@ fn probe_nodes(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
     });
 }
 
-fn differing(page: &nodes::NodePage, data_dir: &Path) -> Option<std::string::String> {
+/// Another machine under our name: it runs, or was never said to stop.
+fn probe_name(root: &Root, place: &Place) -> Option<Probe> {
+    let page = match nodes::read(root, &place.node) {
+        Ok(page) => page.filter(|page| page.record.role != Role::Stopped)?,
+        Err(error) => return Some(Probe::of(&error)),
+    };
+    let found = nodes::HostMark::of_this_host(&place.data_dir, &place.run_dir).judge(&page);
+    let (name, host) = (&place.node, found.host.as_str());
+    (!found.same_machine).then(|| {
+        warn(&format!(
+            "nodes: {name} is the name of a node on host {host}, too: if that lives, give this one \
+             another (--node, EDGE_NODE)"
+        ))
+    })
+}
+
+/// What a node's page says that is not as it is here.
+fn differing(page: &nodes::NodePage, data_dir: &Path) -> Vec<std::string::String> {
+    let mut differs = Vec::new();
     let ours = env!("CARGO_PKG_VERSION");
     let version = page.record.version.as_str();
     if version != ours {
-        return Some(format!("has version {version}, this node {ours}: upgrade the older one"));
+        differs.push(format!("has version {version}, this node {ours}: upgrade the older one"));
     }
     let path = page.host.path.as_str();
-    let here = nodes::HostMark::of_this_host(data_dir).path;
-    (path != here.as_str()).then(|| {
-        format!("finds the data directory at {path}, this node at {here}: right if both are one")
-    })
+    let here = nodes::HostMark::of_this_host(data_dir, Path::new("")).path;
+    if path != here.as_str() {
+        differs.push(format!(
+            "finds the data directory at {path}, this node at {here}: right if both are one"
+        ));
+    }
+    differs
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Folder, node};
     use super::*;
+    use crate::engine::share::{NodeRecord, NodesOrder, NodesRead};
 
     fn place(folder: &Folder) -> Place {
         Place {
@@ -299,6 +324,7 @@ mod tests {
             alone: false,
             require_network: false,
             node: node("gw-1"),
+            run_dir: folder.path.clone(),
         }
     }
 
@@ -326,6 +352,61 @@ mod tests {
         assert!(root.terms().exists());
     }
 
+    fn record(role: Role) -> NodeRecord {
+        NodeRecord {
+            node: node("gw-1"),
+            nonce: 1,
+            beat: 1,
+            role,
+            class: ShareClass::Local,
+            version: String::try_from(env!("CARGO_PKG_VERSION")).expect("short"),
+            advertise: String::new(),
+            wish: None,
+            wall_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_of_our_name_on_another_machine_is_told() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let here = nodes::HostMark::of_this_host(&root.path, &root.path);
+        let there = nodes::HostMark {
+            machine: String::try_from("another").expect("short"),
+            name: String::try_from("gw-b").expect("short"),
+            ..here.clone()
+        };
+        for (host, role, is_told) in [
+            (&here, Role::Standby, false),
+            (&there, Role::Standby, true),
+            (&there, Role::Stopped, false),
+        ] {
+            let write = Some(record(role));
+            let order = NodesOrder { own_nonce: None, write, read: NodesRead::Nothing };
+            let own = node("gw-1");
+            nodes::perform(&root, &own, host, order, &mut nodes::Known::new()).expect("written");
+            let told = probe_name(&root, &place(&folder));
+            assert_eq!(told.is_some(), is_told, "{told:?}");
+            assert!(told.is_none_or(|told| told.text.contains("gw-b")));
+        }
+    }
+
+    #[test]
+    fn whatever_another_node_has_otherwise_is_told() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let mut page = nodes::NodePage {
+            record: record(Role::Standby),
+            host: nodes::HostMark::of_this_host(&root.path, &root.path),
+        };
+        assert!(differing(&page, &root.path).is_empty());
+        page.record.version = String::try_from("0.0.1").expect("short");
+        page.host.path = String::try_from("/mnt/other").expect("short");
+        let differs = differing(&page, &root.path);
+        assert_eq!(differs.len(), 2, "{differs:?}");
+        assert!(differs[0].contains("0.0.1") && differs[1].contains("/mnt/other"));
+    }
+
     #[test]
     fn a_missing_and_a_foreign_directory_fail_for_good() {
         let folder = Folder::new();
@@ -342,6 +423,8 @@ mod tests {
     fn mounts_are_judged() {
         let mount = |kind: &str, options: &str| mount::Mount {
             kind: kind.into(),
+            origin: "8:1".into(),
+            root: "/".into(),
             point: "/mnt/edge".into(),
             options: options.into(),
         };

@@ -24,6 +24,7 @@ fn share(folder: &Folder, name: &str) -> Share {
         alone: false,
         require_network: false,
         node: node(name),
+        run_dir: folder.path.join(name),
     });
     let outcome = give(&mut share, ShareOrder::Open);
     let ShareOutcome::Opened { .. } = outcome else { panic!("{outcome:?}") };
@@ -288,10 +289,15 @@ fn two_nodes_see_each_other() {
         version: heapless::String::new(),
         advertise: heapless::String::new(),
         wish: None,
+        wall_ms: 0,
     };
-    let order =
-        |name| ShareOrder::Nodes(NodesOrder { write: Some(record(name)), read: NodesRead::Listed });
-    assert_eq!(give(&mut a, order("gw-1")), ShareOutcome::Nodes(NodesSeen::default()));
+    let order = |name| {
+        let (own_nonce, write) = (Some(5), Some(record(name)));
+        ShareOrder::Nodes(NodesOrder { own_nonce, write, read: NodesRead::Listed })
+    };
+    let listed = Some(heapless::Vec::new());
+    let nobody = NodesSeen { listed, ..NodesSeen::default() };
+    assert_eq!(give(&mut a, order("gw-1")), ShareOutcome::Nodes(nobody));
     let outcome = give(&mut b, order("gw-2"));
     let ShareOutcome::Nodes(seen) = outcome else { panic!("{outcome:?}") };
     assert_eq!(seen.records.as_slice(), [record("gw-1")]);

@@ -3,7 +3,8 @@
 //!
 //! Checked in every history: P1 (no request of a lower term starts after one of a higher), P2
 //! (what was acknowledged is delivered once all is well again, if need be by a replay of what was
-//! declined), one master in the end, and no slot written by anybody but its own master.
+//! declined), one master in the end, and no slot written by anybody but its own master. In
+//! some, two nodes go by one name.
 
 use super::*;
 use crate::engine::store::StoreOrder;
@@ -84,6 +85,11 @@ impl Chaos {
         site.settings.alive_every_ms.push(400).expect("room");
         site.share.class = class;
         site.share.lies = lies;
+        if dice.one_in(3) {
+            site.share_name(0, 1);
+            // Cloned cards.
+            site.nodes[1].machine = usize::from(dice.one_in(2));
+        }
         let hosts = (0..nodes).map(|_| Host::default()).collect();
         Self {
             site,
@@ -190,9 +196,7 @@ impl Chaos {
         self.hosts[place] = Host { dead_until_ms: self.site.now_ms + down_ms, ..Host::default() };
         self.free_lock(place);
         self.incarnation += 1;
-        let mut fresh = node(place);
-        fresh.engine.host.nonce += 100 * self.incarnation;
-        self.site.nodes[place] = fresh;
+        self.site.restart(place, 100 * self.incarnation);
     }
 
     fn free_lock(&mut self, place: usize) {
@@ -400,6 +404,14 @@ impl Chaos {
         let masters = self.site.nodes.iter().filter(|node| node.engine.role() == Role::Master);
         let roles: Vec<_> = self.site.nodes.iter().map(|node| node.engine.role()).collect();
         assert_eq!(masters.count(), 1, "one master in the end: {roles:?}");
+        let named = |name: &NodeName| {
+            let nodes = self.site.nodes.iter().map(|node| &node.engine);
+            nodes.filter(|engine| engine.host.node == *name && engine.has_name()).count()
+        };
+        for node in &self.site.nodes {
+            let name = &node.engine.host.node;
+            assert_eq!(named(name), 1, "one node named {name} in the end: {roles:?}");
+        }
         let all =
             self.acknowledged.iter().flat_map(|(term, last)| (1..=*last).map(|seq| (*term, seq)));
         let lost: Vec<_> = all.filter(|record| !self.accepted.contains(record)).take(5).collect();
