@@ -100,7 +100,11 @@ const ANSWERS: &[(Says, i32, &str)] = &[
         75,
         "answer 502 Bad Gateway: <html></html",
     ),
-    (|out| out.write_all(b"HTTP/1.1 403 No\r\n\r\n"), 78, "answer 403 No: mend cloud.url"),
+    (
+        |out| out.write_all(b"HTTP/1.1 403 No\r\n\r\n"),
+        78,
+        "answer 403 No (see cloud.access_key and the secret key)",
+    ),
     (|out| out.write_all(b"HTTP/1.1 413 No\r\n\r\n"), 0, "refused a heartbeat"),
     (|_| Ok(()), 75, "connection closed without an HTTP answer"),
     (|out| out.write_all(&[0xff; 4_096]), 75, "invalid utf-8"),

@@ -287,7 +287,7 @@ fn judge(outcome: &CloudOutcome, thing_key: &str, took: Duration) -> (Level, Str
             let ms = took.as_millis();
             (Level::Pass, format!("took a heartbeat of {thing_key} in {ms} ms"))
         }
-        Verdict::BadCredentials => (Level::Fail, format!("{reason}: mend cloud.url or the keys")),
+        Verdict::BadCredentials => (Level::Fail, format!("{reason}")),
         Verdict::BadContent | Verdict::TooLarge => {
             let why = "it may not be registered yet, which the first master does";
             (Level::Warn, format!("refused a heartbeat of {thing_key}: {reason}: {why}"))

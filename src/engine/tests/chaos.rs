@@ -3,8 +3,8 @@
 //!
 //! Checked in every history: P1 (no request of a lower term starts after one of a higher), P2
 //! (what was acknowledged is delivered once all is well again, if need be by a replay of what was
-//! declined), one master in the end, and no slot written by anybody but its own master. In
-//! some, two nodes go by one name.
+//! declined), one master in the end, and no slot written by anybody but its own master. In some,
+//! two nodes go by one name.
 
 use super::*;
 use crate::engine::store::StoreOrder;
