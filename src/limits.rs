@@ -192,6 +192,15 @@ pub const DECLINED_TAIL_FILES_MAX: usize = 8;
 /// the oldest out.
 pub const DECLINED_RUNS_MAX: usize = 1_024;
 
+/// While the declined store is counted, a file of it is read so often;
+pub const DECLINED_COUNT_MS: u32 = 100;
+/// once that is complete, it is looked at so often while it changes.
+pub const DECLINED_LOOK_MS: u32 = 1_000;
+/// What failed of a replay or a purge is tried again after this,
+pub const DECLINED_RETRY_MS: u32 = 1_000;
+/// and a count after this: nobody waits for it.
+pub const DECLINED_RECOUNT_MS: u32 = 60_000;
+
 // --- the cloud --------------------------------------------------------------------------
 
 /// A request's whole time, from name resolution to the end of its answer.
@@ -204,6 +213,8 @@ pub const BATCH_BYTES_DEFAULT: u32 = 64 << 10;
 pub const BATCH_BYTES_MAX: u32 = 1 << 20;
 /// The oldest record of a batch waits no longer than this.
 pub const BATCH_AGE_MS_DEFAULT: u32 = 10_000;
+/// Ranges of records that one request names.
+pub const RECORD_RANGES_MAX: usize = 16;
 /// Bytes of an answer's body that are read; the rest is left unread.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Of a request's time, the eighths within which its connection stands or is given up: what is
@@ -260,6 +271,8 @@ pub const PROBE_SYNCS: usize = 5;
 pub const PROBE_SYNC_MS_MAX: u32 = HEARTBEAT_MS_DEFAULT / 2;
 /// `journal verify` waits so long for each segment.
 pub const VERIFY_MS_MAX: u32 = 120_000;
+/// `declined replay` and `purge` give an agent up that does not answer for so long.
+pub const DECLINED_SILENT_MS_MAX: u32 = 30_000;
 /// `switchover` waits so long for the next master.
 pub const SWITCHOVER_MS_MAX: u32 = 10_000;
 /// Bytes of a log line; no more than `PIPE_BUF`, so that lines do not mix.

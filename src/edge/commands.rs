@@ -3,6 +3,7 @@
 mod apart;
 mod check;
 mod client;
+mod declined;
 mod init;
 mod journal;
 mod nodes;
@@ -56,6 +57,9 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
         Command::Check => check::check(options),
         Command::JournalVerify => journal::verify(options),
+        Command::DeclinedList { json } => declined::list(options, *json),
+        Command::DeclinedReplay => declined::replay(options),
+        Command::DeclinedPurge => declined::purge(options),
         Command::Nodes => nodes::list(options),
         Command::Forget { node } => nodes::forget(options, node),
     }

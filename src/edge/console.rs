@@ -1,4 +1,5 @@
-//! The HTTP/1.1 server in the agent's loop: status, health, readings, switchover.
+//! The HTTP/1.1 server in the agent's loop: status, health, readings, switchover, what is to be
+//! done about declined records.
 //!
 //! The agent's loop goes: [`Console::watch`], `poll(2)` until [`Console::deadline_ms`] at the
 //! latest, [`Console::turn`], then [`Console::next`] and [`Console::answer`] until there is

@@ -74,6 +74,15 @@ pub enum Command {
     },
     /// Read the whole journal and report.
     JournalVerify,
+    /// Show what the cloud refused.
+    DeclinedList {
+        /// As JSON.
+        json: bool,
+    },
+    /// Send it again.
+    DeclinedReplay,
+    /// Delete it.
+    DeclinedPurge,
 }
 
 /// What belongs to this host and process.
@@ -158,6 +167,8 @@ pub enum Verb {
     Switchover,
     /// `nodes`
     Nodes,
+    /// `declined`
+    Declined,
     /// `journal`
     Journal,
     /// `sources`
@@ -165,13 +176,14 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Run,
         Self::Init,
         Self::Check,
         Self::Status,
         Self::Switchover,
         Self::Nodes,
+        Self::Declined,
         Self::Journal,
         Self::Sources,
     ];
@@ -185,6 +197,7 @@ impl Verb {
             Self::Status => "status",
             Self::Switchover => "switchover",
             Self::Nodes => "nodes",
+            Self::Declined => "declined",
             Self::Journal => "journal",
             Self::Sources => "sources",
         }
@@ -200,6 +213,7 @@ impl Verb {
             | Self::Switchover
             | Self::Sources => "",
             Self::Nodes => "[forget NODE]",
+            Self::Declined => "list|replay|purge",
             Self::Journal => "verify",
         }
     }
@@ -212,6 +226,7 @@ impl Verb {
             Self::Status => "the site at a glance",
             Self::Switchover => "hand the mastership over",
             Self::Nodes => "list the site's nodes, or forget one",
+            Self::Declined => "list what the cloud refused, send it again, delete it",
             Self::Journal => "read the whole journal and report",
             Self::Sources => "read every source once, print what would be recorded",
         }
@@ -397,6 +412,7 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
             Command::Switchover { to }
         }
         Verb::Nodes => nodes(given)?,
+        Verb::Declined => declined(given)?,
         Verb::Journal => match given.words.as_slice() {
             [word] if word == "verify" => Command::JournalVerify,
             [] => return Err(Usage(format!("journal: expected {}", verb.words()))),
@@ -416,6 +432,22 @@ fn nodes(given: &Given<'_>) -> Result<Command, Usage> {
         [word, ..] if word != "forget" => Err(unwanted(Verb::Nodes, word)),
         [.., word] => Err(unwanted(Verb::Nodes, word)),
     }
+}
+
+fn declined(given: &Given<'_>) -> Result<Command, Usage> {
+    let json = given.find(Verb::Declined, "json").is_some();
+    let words = Verb::Declined.words();
+    let command = match given.words.as_slice() {
+        [word] if word == "list" => return Ok(Command::DeclinedList { json }),
+        [word] if word == "replay" => Command::DeclinedReplay,
+        [word] if word == "purge" => Command::DeclinedPurge,
+        [] => return Err(Usage(format!("declined: expected {words}"))),
+        [.., word] => return Err(unwanted(Verb::Declined, word)),
+    };
+    if json {
+        return Err(Usage("--json: only declined list prints JSON".to_owned()));
+    }
+    Ok(command)
 }
 
 fn options(verb: Verb, given: &Given<'_>) -> Result<Options, Usage> {

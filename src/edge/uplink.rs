@@ -33,7 +33,7 @@ use super::cloud::reason::clipped;
 use super::cloud::{CloudSetup, ThingSetup, datonis, stdout};
 use super::config::CloudKind;
 use crate::engine::cloud::{CloudOrder, CloudOutcome, CloudRequest, Reason, Verdict};
-use crate::engine::ident::{Lane, RecordRange};
+use crate::engine::ident::{Lane, Ranges};
 use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
 use crate::sys::memfd::memfd;
@@ -120,20 +120,20 @@ fn serve(
     let sender = Sender::new(setup, lease, batches.is_some());
     loop {
         let order = next_order(&mut port, batches.as_mut())?;
-        let outcome = match (order.what, &mut batches) {
-            (CloudRequest::Batch { range }, Some(batches)) => {
-                sender.send_batch(&order, range, batches.take(order.request)?)
+        let outcome = match (&order.what, &mut batches) {
+            (CloudRequest::Batch { lane, ranges }, Some(batches)) => {
+                sender.send_batch(&order, *lane, ranges, batches.take(order.request)?)
             }
             (CloudRequest::Batch { .. }, None) => {
                 without_request(&order, Verdict::Retry, "this uplink is given no batches")
             }
             (CloudRequest::Register { thing }, _) => {
                 let body = |thing: &_| datonis::register_body(thing, &setup.site, wall_ms());
-                sender.send_of_thing(&order, thing, datonis::REGISTER_PATH, body)
+                sender.send_of_thing(&order, *thing, datonis::REGISTER_PATH, body)
             }
             (CloudRequest::Alive { thing }, _) => {
                 let body = |thing: &_| datonis::alive_body(thing, wall_ms());
-                sender.send_of_thing(&order, thing, datonis::ALIVE_PATH, body)
+                sender.send_of_thing(&order, *thing, datonis::ALIVE_PATH, body)
             }
         };
         port.send(&UplinkAnswer::Outcome(outcome), &[])?;
@@ -212,17 +212,23 @@ impl<'a> Sender<'a> {
         Self { setup, lease, has_term, key, trace: trace::Trace::open() }
     }
 
-    fn send_batch(&self, order: &CloudOrder, range: RecordRange, lines: &[u8]) -> CloudOutcome {
-        match (self.setup.kind, range.lane) {
+    fn send_batch(
+        &self,
+        order: &CloudOrder,
+        lane: Lane,
+        ranges: &Ranges,
+        lines: &[u8],
+    ) -> CloudOutcome {
+        match (self.setup.kind, lane) {
             (CloudKind::Stdout, Lane::Readings | Lane::Alerts) => {
                 self.under_lease(order, || Answer::none(stdout::write_records(lines)))
             }
             (CloudKind::Datonis, Lane::Readings) => {
                 let body = datonis::readings_body(lines);
-                self.post(order, datonis::READINGS_PATH, body, Some(range))
+                self.post(order, datonis::READINGS_PATH, body, Some(ranges))
             }
             (CloudKind::Datonis, Lane::Alerts) => match datonis::alert_body(lines) {
-                Some(body) => self.post(order, datonis::ALERTS_PATH, body, Some(range)),
+                Some(body) => self.post(order, datonis::ALERTS_PATH, body, Some(ranges)),
                 None => without_request(order, Verdict::TooLarge, "alerts go one at a time"),
             },
         }
@@ -249,7 +255,7 @@ impl<'a> Sender<'a> {
         order: &CloudOrder,
         path: &str,
         body: Vec<u8>,
-        range: Option<RecordRange>,
+        ranges: Option<&Ranges>,
     ) -> CloudOutcome {
         let setup = self.setup;
         let term = if self.has_term { order.term.to_string() } else { "none".into() };
@@ -262,8 +268,8 @@ impl<'a> Sender<'a> {
             .with_header("X-Edge-Term", term)
             .with_header("Connection", "close")
             .with_header("User-Agent", concat!("edge-agent/", env!("CARGO_PKG_VERSION")));
-        if let Some(range) = range {
-            request = request.with_header("X-Edge-Records", range.to_string());
+        if let Some(ranges) = ranges {
+            request = request.with_header("X-Edge-Records", ranges.to_string());
         }
         let request = request.with_body(body);
         let way = setup.way(self.lease);

@@ -2,6 +2,7 @@
 
 use super::ident::{Cursor, Lane, Term};
 use super::slot::LaneMark;
+use super::store::StoreAsked;
 
 /// What a proof does beyond proving.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,7 @@ pub(super) enum Asked {
     Decline {
         lane: Lane,
     },
+    Store(StoreAsked),
     Survey,
     Attach,
     /// `last`: it leaves the record of a node that stops. `own`: it looks at our own record,
@@ -79,6 +81,7 @@ impl Asked {
             Self::Append { .. } => "writing the journal",
             Self::Fetch { .. } | Self::Newest { .. } => "reading the journal",
             Self::Decline { .. } => "writing the declined store",
+            Self::Store(asked) => asked.name(),
             Self::Survey => "reading all slots",
             Self::Attach => "greeting the uplink",
             Self::Nodes { .. } => "the nodes' records",

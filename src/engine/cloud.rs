@@ -3,10 +3,10 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
-use super::ident::{RecordRange, Term};
+use super::ident::{Lane, Ranges, Term};
 
 /// One HTTPS request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CloudOrder {
     /// Its number; verdicts and batches carry the same.
     pub request: u32,
@@ -17,12 +17,15 @@ pub struct CloudOrder {
 }
 
 /// What a request carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one order exists at a time; no heap in the engine")]
 pub enum CloudRequest {
     /// The batch of this number that the keeper passed over.
     Batch {
+        /// Their lane.
+        lane: Lane,
         /// Which records.
-        range: RecordRange,
+        ranges: Ranges,
     },
     /// Register a thing, by its place in the configuration.
     Register {

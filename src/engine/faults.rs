@@ -21,15 +21,17 @@ pub(super) enum Work {
     Writing,
     /// The journal being read.
     Reading,
-    /// The declined store.
+    /// The declined store being written, or emptied.
     Declining,
+    /// The declined store being read.
+    Recalling,
     /// The nodes' records.
     Nodes,
     /// What is done with being deleted.
     Sweeping,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 impl Work {
     /// The kind of an order.
@@ -47,7 +49,8 @@ impl Work {
             Asked::Claim { .. } | Asked::Announce => Self::Claim,
             Asked::Append { .. } => Self::Writing,
             Asked::Fetch { .. } | Asked::Newest { .. } => Self::Reading,
-            Asked::Decline { .. } => Self::Declining,
+            Asked::Store(asked) if asked.reads() => Self::Recalling,
+            Asked::Decline { .. } | Asked::Store(_) => Self::Declining,
             Asked::Nodes { .. } => Self::Nodes,
             Asked::Sweep { .. } | Asked::Tidy | Asked::Forget => Self::Sweeping,
         }
@@ -67,6 +70,7 @@ impl Work {
             | Asked::Append { .. }
             | Asked::Fetch { .. }
             | Asked::Decline { .. }
+            | Asked::Store(_)
             | Asked::Survey
             | Asked::Nodes { .. }
             | Asked::Newest { .. }
@@ -84,6 +88,7 @@ impl Work {
             Self::Writing => "writing the journal",
             Self::Reading => "reading the journal",
             Self::Declining => "the declined store",
+            Self::Recalling => "reading the declined store",
             Self::Nodes => "the nodes' records",
             Self::Sweeping => "deleting what is done with",
         }
@@ -112,7 +117,14 @@ impl Faults {
 
     /// A term of ours is over: what only a master does fails no more.
     pub(super) fn end_term(&mut self) {
-        for work in [Work::Claim, Work::Writing, Work::Reading, Work::Declining, Work::Sweeping] {
+        for work in [
+            Work::Claim,
+            Work::Writing,
+            Work::Reading,
+            Work::Declining,
+            Work::Recalling,
+            Work::Sweeping,
+        ] {
             self.0[work as usize] = None;
         }
     }

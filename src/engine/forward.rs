@@ -24,7 +24,8 @@
 use heapless::Vec;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
-use super::ident::{Lane, RecordRange, Term};
+use super::ident::{Lane, Ranges, RecordRange, Term};
+use super::replay::{self, Replay};
 use super::settings::Settings;
 use super::share::Fetched;
 use super::sizing::{Sizing, Step};
@@ -65,6 +66,8 @@ pub struct Batch {
 pub enum Job {
     /// Records.
     Batch(Batch),
+    /// Records out of the declined store; `replay` knows which.
+    Replay,
     /// A thing's registration.
     Register(u16),
     /// A thing's heartbeat.
@@ -184,6 +187,13 @@ impl Forward {
         self.pause_ms = 0;
     }
 
+    /// Forgets a pause for wrong credentials, if there is one.
+    pub fn end_pause(&mut self) {
+        if self.standing == Standing::Refused {
+            self.try_at_once();
+        }
+    }
+
     /// The number for the next request.
     pub fn next_request(&mut self) -> u32 {
         self.request = self.request.wrapping_add(1);
@@ -198,6 +208,11 @@ impl Forward {
     /// Whether a request is in flight.
     pub fn is_busy(&self) -> bool {
         self.job.is_some()
+    }
+
+    /// Whether it carries records of a replay.
+    pub fn is_replaying(&self) -> bool {
+        self.job == Some(Job::Replay)
     }
 
     /// When the request in flight is late; never if there is none.
@@ -270,6 +285,7 @@ impl Forward {
         now_ms: u64,
         outcome: &CloudOutcome,
         settings: &Settings,
+        replay: &mut Replay,
     ) -> Option<Settled> {
         if outcome.request != self.request {
             return None;
@@ -280,6 +296,7 @@ impl Forward {
         self.reason.clone_from(&outcome.reason);
         Some(match job {
             Job::Batch(batch) => self.settle_batch(now_ms, batch, outcome),
+            Job::Replay => self.settle_replay(now_ms, replay, outcome),
             Job::Register(thing) => {
                 let settled = self.settle_thing(now_ms, thing, outcome, settings);
                 if matches!(settled, Settled::Accepted | Settled::ThingRefused) {
@@ -312,6 +329,29 @@ impl Forward {
             Step::Pause { records } => {
                 self.pause(now_ms);
                 Settled::Refused { lane: batch.lane, records }
+            }
+        }
+    }
+
+    fn settle_replay(
+        &mut self,
+        now_ms: u64,
+        replay: &mut Replay,
+        outcome: &CloudOutcome,
+    ) -> Settled {
+        match replay.judge(outcome) {
+            replay::Step::Done => {
+                self.succeed();
+                Settled::Accepted
+            }
+            replay::Step::Part => Settled::Again,
+            replay::Step::Again => {
+                self.back_off(now_ms, outcome.retry_after_ms);
+                Settled::Again
+            }
+            replay::Step::Pause => {
+                self.pause(now_ms);
+                Settled::Refused { lane: Lane::Readings, records: 0 }
             }
         }
     }
@@ -460,7 +500,8 @@ impl Forward {
 }
 
 /// The records of a batch, as a request names them.
-pub fn range_of(batch: &Batch, from_term: Term) -> RecordRange {
+pub fn ranges_of(batch: &Batch, from_term: Term) -> Ranges {
     let last_seq = batch.fetched.first_seq + u64::from(batch.fetched.count) - 1;
-    RecordRange { term: from_term, lane: batch.lane, first_seq: batch.fetched.first_seq, last_seq }
+    let first_seq = batch.fetched.first_seq;
+    Ranges::of(RecordRange { term: from_term, lane: batch.lane, first_seq, last_seq })
 }

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use heapless::String;
+use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::NODE_NAME_MAX;
+use crate::limits::{NODE_NAME_MAX, RECORD_RANGES_MAX};
 
 /// An election's number. It only grows; 0 means "none yet".
 pub type Term = u32;
@@ -201,9 +201,76 @@ impl fmt::Display for RecordRange {
     }
 }
 
+/// Which records a batch is made of, as `X-Edge-Records` names them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Ranges(Vec<RecordRange, RECORD_RANGES_MAX>);
+
+impl Ranges {
+    /// One run of records.
+    pub fn of(range: RecordRange) -> Self {
+        let mut ranges = Self::default();
+        // There is room for one.
+        let _ = ranges.0.push(range);
+        ranges
+    }
+
+    /// Adds a record behind the others; `false`: it would take a range more than there may be.
+    pub fn add(&mut self, term: Term, lane: Lane, seq: u64) -> bool {
+        if let Some(last) = self.0.last_mut()
+            && (last.term, last.lane) == (term, lane)
+            && last.last_seq.checked_add(1) == Some(seq)
+        {
+            last.last_seq = seq;
+            return true;
+        }
+        self.0.push(RecordRange { term, lane, first_seq: seq, last_seq: seq }).is_ok()
+    }
+
+    /// Whether a record is among them.
+    pub fn has(&self, term: Term, lane: Lane, seq: u64) -> bool {
+        let holds = |range: &RecordRange| (range.first_seq..=range.last_seq).contains(&seq);
+        self.iter().any(|range| (range.term, range.lane) == (term, lane) && holds(range))
+    }
+
+    /// Each of them, in the order in which their records stand in the batch.
+    pub fn iter(&self) -> impl Iterator<Item = &RecordRange> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Ranges {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, range) in self.iter().enumerate() {
+            if place > 0 {
+                out.write_str(",")?;
+            }
+            write!(out, "{range}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_join_what_has_no_gap_and_have_an_end() {
+        let mut ranges = Ranges::default();
+        for (term, seq) in [(3, 5), (3, 6), (4, 7), (3, 9)] {
+            assert!(ranges.add(term, Lane::Readings, seq));
+        }
+        let mut text = String::<64>::new();
+        fmt::write(&mut text, format_args!("{ranges}")).expect("it fits");
+        assert_eq!(text, "3/readings/5-6,4/readings/7-7,3/readings/9-9");
+        assert!(ranges.has(3, Lane::Readings, 6) && !ranges.has(3, Lane::Readings, 7));
+        assert!(!ranges.has(3, Lane::Alerts, 6));
+        for seq in 0..13 {
+            assert!(ranges.add(5, Lane::Readings, seq * 2), "{seq}");
+        }
+        assert!(!ranges.add(5, Lane::Readings, 100), "16 at most");
+        assert!(ranges.add(5, Lane::Readings, 25), "one that joins the last still goes");
+    }
 
     #[test]
     fn a_site_id_reads_back_as_it_was_written() {

@@ -6,11 +6,12 @@
 //! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
 //! 3. an append, in turn with what follows;
 //! 4. the uplink's socket;
-//! 5. refused records into the declined store; else the next batch, if the uplink is free and
-//!    the cursor durable;
+//! 5. refused records into the declined store; what follows from a replay's verdict; else the
+//!    next batch, if the uplink is free and the cursor durable;
 //! 6. the configuration, or what its secret files say now;
 //! 7. the nodes' records, and the end of one that is not needed any more;
-//! 8. the sweep of forwarded segments, and of old claims.
+//! 8. the sweep of forwarded segments, and of old claims;
+//! 9. the count of the declined store.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -21,7 +22,7 @@ use super::share::{
 use super::sizing::Sizing;
 use super::slot::{LaneMark, ReleaseReason};
 use super::{Asked, Effect, Engine, Now, Out, ProofScope, Stage};
-use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS, UPLINK_IDLE_MS};
+use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS};
 
 impl Engine {
     /// What a master does whether or not the share answers.
@@ -98,10 +99,10 @@ impl Engine {
             self.ask(now, Asked::Attach, ShareOrder::Attach, out);
             return true;
         }
-        if self.order_decline(now, out) {
+        if self.order_decline(now, out) || self.order_settling(now, out) {
             return true;
         }
-        if self.is_ready_to_send(now.ms) && self.order_fetch(now, out) {
+        if self.is_ready_to_send(now.ms) && self.order_batch(now, out) {
             return true;
         }
         if self.reload {
@@ -118,7 +119,7 @@ impl Engine {
             self.order_nodes(now, NodesRead::Known, out);
             return true;
         }
-        self.order_forget(now, out) || self.order_sweep(now, out)
+        self.order_forget(now, out) || self.order_sweep(now, out) || self.order_count(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
@@ -348,6 +349,7 @@ impl Engine {
             | Asked::Claim { .. }
             | Asked::Announce
             | Asked::Nodes { .. }
+            | Asked::Store(_)
             | Asked::Forget
             | Asked::Tidy
             | Asked::Release => {}
@@ -390,9 +392,7 @@ impl Engine {
             due_ms = due_ms.min(mandate.lease_end_ms());
         }
         due_ms = due_ms.min(self.sending_due_ms(now_ms, idle));
-        if self.forward.presence == Presence::Ready && !self.forward.is_busy() {
-            due_ms = due_ms.min(self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS));
-        }
+        due_ms = due_ms.min(self.uplink_idle_ms());
         if idle {
             let refused = self.refused.as_ref().filter(|_| mandate.may_forward(now_ms));
             due_ms = due_ms
@@ -400,6 +400,7 @@ impl Engine {
                 .min(self.proof_due_ms())
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())
+                .min(self.store_due_ms(now_ms))
                 .min(self.forward.reread_due_ms())
                 .min(self.nodes_due_ms);
         }

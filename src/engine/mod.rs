@@ -11,7 +11,7 @@
 //! | Loading | Load | Standby, once the configuration was judged |
 //! | Standby | Nodes, Poll, Release | Claiming, when `election` says so |
 //! | Claiming | Claim, then Announce | Master; Standby if the number or a higher one is taken |
-//! | Master | Prove, Append, Fetch, Decline, Attach, Survey, Nodes, Forget, Sweep, Tidy | Resigning |
+//! | Master | Prove, Append, Fetch, Decline, Store, Attach, Survey, Nodes, Forget, Sweep, Tidy | Resigning |
 //! | Resigning | Append and Prove while it winds up, then Release | Standby or Ended |
 //! | Ended | none | the process exits |
 //!
@@ -24,9 +24,9 @@
 //!
 //! The parts: `election` (when to claim), `mandate` (our own term), `journal` (records'
 //! books), `forward` (the uplink's books), `sizing` (batches and refusals),
-//! `room` (a full journal), `naming` (our own name), `roster` (other nodes), `skew` (their
-//! clocks), `notes` (what is said).
-//! `standby`, `master`, `sending` and `resign` are this engine's stages, `snapshot` its status.
+//! `replay` and `store` (what was declined), `room` (a full journal), `naming` (our own name),
+//! `roster` (other nodes), `skew` (their clocks), `notes` (what is said). `standby`, `master`,
+//! `sending`, `replaying` and `resign` are this engine's stages, `snapshot` its status.
 
 mod asked;
 pub mod cloud;
@@ -41,6 +41,8 @@ mod master;
 pub mod naming;
 pub mod node_notes;
 pub mod notes;
+pub mod replay;
+mod replaying;
 mod resign;
 pub mod room;
 pub mod roster;
@@ -54,6 +56,7 @@ pub mod slot;
 mod snapshot;
 mod standby;
 pub mod status;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +70,7 @@ use journal::Journal;
 use mandate::Mandate;
 use naming::Naming;
 use notes::{Alert, Note};
+use replay::Replay;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
@@ -118,6 +122,10 @@ pub enum Event<'a> {
         /// Whom; `None`: whoever is first.
         to: Option<NodeName>,
     },
+    /// An operator wants the declined records sent again.
+    Replay,
+    /// An operator wants the declined store empty.
+    Purge,
     /// SIGTERM.
     Stop,
 }
@@ -262,6 +270,8 @@ pub struct Engine {
     /// A verdict moved the cursor, and no durable slot says so yet.
     cursor_ahead: bool,
     refused: Option<Refused>,
+    replay: Replay,
+    store: store::Books,
     declining: Declining,
     thing_refused_told: bool,
     /// The lock came back while an uplink without a copy of it lives.
@@ -327,6 +337,8 @@ impl Engine {
             claimed_ms: 0,
             cursor_ahead: false,
             refused: None,
+            replay: Replay::default(),
+            store: store::Books::default(),
             declining: Declining::default(),
             thing_refused_told: false,
             lock_pending: false,
@@ -380,6 +392,8 @@ impl Engine {
                 self.sight.trust_lock();
             }
             Event::Switchover { to } => self.switch_over(now, to, out),
+            Event::Replay => self.begin_replay(now, out),
+            Event::Purge => self.begin_purge(now, out),
             Event::Stop => self.stop(now),
         }
         self.advance(now, out);
@@ -488,6 +502,9 @@ impl Engine {
             (Asked::Decline { lane }, ShareOutcome::Declined(done)) => {
                 self.declined(now, lane, done, out);
             }
+            (Asked::Store(asked), ShareOutcome::Store(outcome)) => {
+                self.store_answered(now, asked, outcome, out);
+            }
             (Asked::Nodes { last, own, others }, ShareOutcome::Nodes(seen)) => {
                 self.record_left = last;
                 if own {
@@ -539,6 +556,7 @@ impl Engine {
                 self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
                 self.look_failed(now, error);
             }
+            Asked::Store(asked) => self.store_failed(now, asked, error, out),
             Asked::Prove { .. }
             | Asked::Append { .. }
             | Asked::Fetch { .. }
@@ -594,6 +612,7 @@ impl Engine {
     /// Our term is over without a word on the share: what holds it is gone.
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
+        self.leave_store(out);
         self.faults.end_term();
         self.mandate = None;
         self.ending = None;

@@ -14,6 +14,7 @@ use super::node_notes::NodeNote;
 use super::room::Told;
 use super::share::ShareError;
 use super::slot::ReleaseReason;
+use super::store::StoreNote;
 use crate::limits::MOUNT_TEXT_MAX;
 
 /// How much a note matters.
@@ -61,7 +62,7 @@ pub enum Note {
     CloudAccepting,
     ThingRefused { reason: Reason },
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
-    DeclinedDropping { records: u32 },
+    Store(StoreNote),
     RequestLate { after_ms: u64 },
     UplinkGone,
     SegmentMissing { lane: Lane, term: Term, segment: u32 },
@@ -118,6 +119,7 @@ impl Note {
         match self {
             Self::Term { what, .. } => what.level(),
             Self::JournalFill { told, .. } => told.level(),
+            Self::Store(note) => note.level(),
             Self::Node(what) => what.level(),
             Self::Opened { .. }
             | Self::ShareWorks { .. }
@@ -136,7 +138,6 @@ impl Note {
             | Self::ShareStalled { .. }
             | Self::CloudFailing { .. }
             | Self::CloudDeclining { .. }
-            | Self::DeclinedDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
             Self::LockDoesNotExclude { .. } | Self::Mount { is_unsafe: true, .. } => {
@@ -186,9 +187,7 @@ impl fmt::Display for Note {
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
             }
-            Self::DeclinedDropping { records } => {
-                write!(out, "declined: full: the oldest {records} records were dropped")
-            }
+            Self::Store(note) => write!(out, "{note}"),
             Self::RequestLate { after_ms } => {
                 write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
             }

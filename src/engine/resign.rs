@@ -58,7 +58,8 @@ impl Engine {
         let Some(ending) = &self.ending else { return true };
         let leased = self.mandate.as_ref().is_some_and(|mandate| mandate.has_lease(now_ms));
         let waited = now_ms >= ending.since_ms + u64::from(STOP_REQUEST_MS_MAX);
-        let idle = !self.journal.is_writing() && !self.forward.is_busy();
+        let sending = self.forward.is_busy() || self.replay.is_settling();
+        let idle = !self.journal.is_writing() && !sending;
         !ending.orderly || idle || waited || !leased
     }
 
@@ -71,7 +72,7 @@ impl Engine {
         }
         if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
-        } else {
+        } else if !self.order_settling(now, out) {
             self.order_append(now, true, out);
         }
     }
@@ -91,7 +92,10 @@ impl Engine {
         if let Some(mandate) = &self.mandate {
             due_ms = due_ms.min(mandate.lease_end_ms());
             if idle {
-                due_ms = due_ms.min(self.proof_due_ms()).min(self.append_due_ms());
+                due_ms = due_ms
+                    .min(self.proof_due_ms())
+                    .min(self.append_due_ms())
+                    .min(self.settling_due_ms(now_ms));
             }
         }
         due_ms
@@ -117,6 +121,7 @@ impl Engine {
         self.faults.end_term();
         let reason = self.ending.take().map_or(ReleaseReason::Lost, |ending| ending.reason);
         out(Effect::OutcomeUnknown);
+        self.leave_store(out);
         let what = if marked { TermNote::Released } else { TermNote::NotReleased };
         out(Effect::Note(Note::Term { term: mandate.term(), what }));
         self.sight.forget_lock();

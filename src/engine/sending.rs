@@ -4,11 +4,12 @@
 //! `sizing`; here both meet the journal and the term.
 
 use super::cloud::{CloudOrder, CloudOutcome, CloudRequest, Verdict};
-use super::forward::{Batch, Job, Presence, Settled, range_of};
+use super::forward::{Batch, Job, Presence, Settled, ranges_of};
 use super::ident::Lane;
 use super::journal::Read;
 use super::notes::{Alert, Note};
 use super::share::{Decline, Declined, Fetch, Fetched, ShareOrder};
+use super::store::StoreNote;
 use super::{Asked, Effect, Engine, Now, Out, Refused, Stage};
 use crate::limits::{DECLINING_MS, UPLINK_IDLE_MS};
 
@@ -24,6 +25,9 @@ impl Engine {
         let after_ms = u64::from(self.settings.timeout_ms);
         if !self.forward.is_unreachable() {
             out(Effect::Note(Note::RequestLate { after_ms }));
+        }
+        if self.forward.is_replaying() {
+            self.replay.time_out();
         }
         self.forward.time_out(now.ms);
         self.kill_uplink(out);
@@ -42,20 +46,24 @@ impl Engine {
             {
                 self.kill_uplink(out);
             }
-            Presence::Ready if self.is_ready_to_send(now.ms) => {
-                let idle_ms = now.ms - self.forward.idle_since_ms();
-                let records = self.lane_due_ms() <= now.ms;
-                if records {
-                    return;
-                }
+            // Also while it waits: it could not be ended later than its time without a loop that
+            // never sleeps.
+            Presence::Ready if now.ms >= self.uplink_idle_ms() => self.kill_uplink(out),
+            Presence::Ready if self.is_ready_to_send(now.ms) && self.lane_due_ms() > now.ms => {
                 if let Some(what) = self.forward.thing_due(now.ms) {
                     self.send_for_thing(now, what, out);
-                } else if idle_ms >= u64::from(UPLINK_IDLE_MS) {
-                    self.kill_uplink(out);
                 }
             }
             Presence::Started | Presence::Attaching | Presence::Ready | Presence::Dying => {}
         }
+    }
+
+    /// When an uplink that is ready has had nothing to do for too long; never if it is at work.
+    pub(super) fn uplink_idle_ms(&self) -> u64 {
+        if self.forward.presence != Presence::Ready || self.forward.is_busy() {
+            return u64::MAX;
+        }
+        self.forward.idle_since_ms() + u64::from(UPLINK_IDLE_MS)
     }
 
     fn start_uplink(&mut self, out: &mut Out<'_>) {
@@ -74,7 +82,8 @@ impl Engine {
             self.journal.batch_due_ms(lane, &self.settings) <= now.ms
                 && self.journal.next_read(lane) != Read::Nothing
         });
-        records || self.forward.thing_due(now.ms).is_some()
+        let replay = self.replay.due_ms() <= now.ms;
+        records || replay || self.forward.thing_due(now.ms).is_some()
     }
 
     /// Whether anything may be sent at all.
@@ -90,6 +99,7 @@ impl Engine {
             && !self.cursor_ahead
             && !self.uplink_is_stale
             && self.refused.is_none()
+            && !self.replay.is_settling()
             && now_ms >= self.forward.wait_until_ms()
             && self.may_send(now_ms)
     }
@@ -191,7 +201,7 @@ impl Engine {
         }
         let Some(mandate) = &self.mandate else { return };
         let batch = Batch { lane, fetched_ms: start_ms, fetched: *seen };
-        let what = CloudRequest::Batch { range: range_of(&batch, from.term) };
+        let what = CloudRequest::Batch { lane, ranges: ranges_of(&batch, from.term) };
         let order = CloudOrder { request: seen.request, term: mandate.term(), what };
         self.forward.begin_job(now.ms, Job::Batch(batch), &self.settings);
         out(Effect::Cloud(order));
@@ -199,7 +209,9 @@ impl Engine {
 
     pub(super) fn settle(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
         let (failures, was_unreachable) = (self.forward.failures(), self.forward.is_unreachable());
-        let Some(settled) = self.forward.settle(now.ms, outcome, &self.settings) else { return };
+        let settled = self.forward.settle(now.ms, outcome, &self.settings, &mut self.replay);
+        self.tell_replay(out);
+        let Some(settled) = settled else { return };
         match settled {
             Settled::Again => {
                 if !was_unreachable && self.forward.is_unreachable() {
@@ -303,9 +315,10 @@ impl Engine {
     /// They are in the store: the cursor passes them.
     pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
         self.refused = None;
+        self.store.note_change();
         if done.dropped > 0 {
             let records = done.dropped;
-            out(Effect::Note(Note::DeclinedDropping { records }));
+            out(Effect::Note(Note::Store(StoreNote::Dropping { records })));
             out(Effect::Alert(Alert::DeclinedDropping { records }));
         }
         let from = self.journal.status(lane).cursor;
@@ -359,7 +372,7 @@ impl Engine {
         if !self.may_send(now_ms) || !(absent || ready) {
             return u64::MAX;
         }
-        let lanes_ms = self.lane_due_ms();
+        let lanes_ms = self.lane_due_ms().min(self.replay.due_ms());
         if ready && !idle && lanes_ms <= now_ms {
             return u64::MAX;
         }

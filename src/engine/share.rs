@@ -12,6 +12,7 @@ use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::naming::Namesake;
 use super::slot::Slot;
+use super::store::{StoreOrder, StoreOutcome};
 use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
 
 /// An operation on the share.
@@ -41,6 +42,8 @@ pub enum ShareOrder {
     Fetch(Fetch),
     /// Move records into the declined store.
     Decline(Decline),
+    /// Read or empty the declined store.
+    Store(StoreOrder),
     /// Read all slots afresh.
     Survey,
     /// Take the socket that came with the frame, and pass a copy of the lock's descriptor
@@ -391,6 +394,8 @@ pub enum ShareOutcome {
     Fetched(Fetched),
     /// `Decline`.
     Declined(Declined),
+    /// `Store`.
+    Store(StoreOutcome),
     /// `Nodes`.
     Nodes(NodesSeen),
     /// `Newest`.

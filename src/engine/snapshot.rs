@@ -32,6 +32,7 @@ impl Engine {
             master: self.master_status(now_ms),
             nodes: self.node_statuses(),
             journal: Lane::ALL.map(|lane| self.journal.status(lane)),
+            declined: self.declined_status(),
             cloud: self.forward.status(now_ms, self.stage == Stage::Master),
             conditions: self.conditions(),
         }

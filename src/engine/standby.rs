@@ -246,6 +246,7 @@ impl Engine {
         self.wish = None;
         self.roster.begin_term(ground == Ground::First);
         self.forward.begin(now.ms, &self.settings);
+        self.store.begin();
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
         out(Effect::Collect { term });
     }

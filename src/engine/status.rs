@@ -34,6 +34,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus, NODES_MAX>,
     /// By lane: readings, alerts.
     pub journal: [LaneStatus; 2],
+    /// The declined store; only a fenced master knows.
+    pub declined: Option<DeclinedStatus>,
     /// The cloud.
     pub cloud: CloudStatus,
     /// Names of the conditions that hold now.
@@ -114,6 +116,49 @@ pub struct LaneStatus {
     pub dropped: u64,
     /// Damaged stretches of the journal that were set aside.
     pub damaged: u64,
+}
+
+/// The declined store.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeclinedStatus {
+    /// Its records, as far as they are counted.
+    pub records: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// Whether all are counted.
+    pub complete: bool,
+    /// The replay under way, or the last one.
+    pub replay: ReplayStatus,
+    /// The purge under way, or the last one.
+    pub purge: PurgeStatus,
+}
+
+/// A replay of the declined store.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplayStatus {
+    /// Counts the replays since the agent's start; 0: there was none.
+    pub number: u32,
+    /// Whether it is under way.
+    pub running: bool,
+    /// Records that the cloud accepted.
+    pub delivered: u64,
+    /// Records that it refused once more: they are kept with the new reason.
+    pub refused: u64,
+    /// Why it ended before it was done; empty: it did not.
+    pub reason: Reason,
+}
+
+/// A purge of the declined store.
+#[derive(Clone, Debug, Serialize)]
+pub struct PurgeStatus {
+    /// Counts the purges since the agent's start; 0: there was none.
+    pub number: u32,
+    /// Whether it is under way.
+    pub running: bool,
+    /// Records that went.
+    pub records: u64,
+    /// Why nothing was deleted; empty: it was.
+    pub reason: Reason,
 }
 
 /// The cloud.

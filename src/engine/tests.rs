@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod chaos;
+mod declined;
 mod names;
 mod scenarios;
+mod stored;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
@@ -27,6 +29,7 @@ const INODE: u64 = 99;
 type Segments = BTreeMap<(usize, Term, u32), Vec<(u64, u64)>>;
 
 struct Share {
+    declined: stored::Store,
     slots: BTreeMap<Term, Slot>,
     claims: BTreeSet<Term>,
     segments: Segments,
@@ -142,9 +145,9 @@ impl Site {
             Effect::Cloud(order) => {
                 assert!(self.now_ms < node.lease_end_ms, "F2: a request without a lease");
                 if let CloudRequest::Batch { .. } = order.what {
-                    self.sent.push((self.now_ms, place, order));
+                    self.sent.push((self.now_ms, place, order.clone()));
                 } else {
-                    node.things.push((order.what, self.now_ms));
+                    node.things.push((order.what.clone(), self.now_ms));
                 }
                 self.nodes[place].requests.push(order);
             }
@@ -195,9 +198,9 @@ impl Site {
             return;
         }
         for step in 0.. {
-            assert!(step < 200, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
+            assert!(step < 1_000, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
             if let Some(order) = self.nodes[place].requests.pop() {
-                let (verdict, status) = self.verdict(order);
+                let (verdict, status) = self.verdict(&order);
                 let outcome = CloudOutcome {
                     request: order.request,
                     verdict,
@@ -217,10 +220,10 @@ impl Site {
         }
     }
 
-    fn verdict(&self, order: CloudOrder) -> (Verdict, u16) {
-        match (order.what, self.poison) {
-            (CloudRequest::Batch { range }, Some((term, seq)))
-                if range.term == term && (range.first_seq..=range.last_seq).contains(&seq) =>
+    fn verdict(&self, order: &CloudOrder) -> (Verdict, u16) {
+        match (&order.what, self.poison) {
+            (CloudRequest::Batch { lane, ranges }, Some((term, seq)))
+                if ranges.has(term, *lane, seq) =>
             {
                 (Verdict::BadContent, 400)
             }
@@ -270,13 +273,7 @@ impl Site {
     }
 
     fn delivered(&self) -> BTreeSet<(Term, u64)> {
-        let ranges = self.sent.iter().filter_map(|(_, _, order)| match order.what {
-            CloudRequest::Batch { range } if range.lane == Lane::Readings => Some(range),
-            _ => None,
-        });
-        ranges
-            .flat_map(|range| (range.first_seq..=range.last_seq).map(move |seq| (range.term, seq)))
-            .collect()
+        self.sent.iter().flat_map(|(_, _, order)| readings_of(&order.what)).collect()
     }
 
     fn role(&self, place: usize) -> Role {
@@ -285,6 +282,23 @@ impl Site {
 
     fn status(&self, place: usize) -> status::Status {
         self.nodes[place].engine.status(self.now_ms)
+    }
+}
+
+impl Engine {
+    fn own_term(&self) -> Term {
+        self.mandate.as_ref().map_or(0, Mandate::term)
+    }
+}
+
+/// The readings that a request carries.
+fn readings_of(what: &CloudRequest) -> Vec<(Term, u64)> {
+    match what {
+        CloudRequest::Batch { lane: Lane::Readings, ranges } => ranges
+            .iter()
+            .flat_map(|range| (range.first_seq..=range.last_seq).map(|seq| (range.term, seq)))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -322,6 +336,7 @@ fn node(place: usize) -> Node {
 impl Share {
     fn new() -> Self {
         Self {
+            declined: stored::Store::default(),
             slots: BTreeMap::new(),
             claims: BTreeSet::new(),
             segments: Segments::new(),
@@ -369,8 +384,10 @@ impl Share {
             ShareOrder::Append(append) => self.append(append, node),
             ShareOrder::Fetch(fetch) => ShareOutcome::Fetched(self.fetch(&fetch)),
             ShareOrder::Decline(order) => {
-                let next = Cursor { seq: order.from.seq + u64::from(order.records), ..order.from };
-                ShareOutcome::Declined(share::Declined { count: order.records, next, dropped: 0 })
+                ShareOutcome::Declined(self.declined.decline(node.engine.own_term(), &order))
+            }
+            ShareOrder::Store(order) => {
+                ShareOutcome::Store(self.declined.perform(node.engine.own_term(), &order))
             }
             ShareOrder::Nodes(order) => ShareOutcome::Nodes(self.nodes(place, order, node)),
             ShareOrder::Forget { node } => {
@@ -470,8 +487,16 @@ impl Share {
     }
 
     /// An operation of a keeper that is gone lands after all.
-    fn land_late(&mut self, order: ShareOrder) {
+    fn land_late(&mut self, term: Term, order: ShareOrder) {
         let slot = match order {
+            ShareOrder::Decline(order) => {
+                self.declined.decline(term, &order);
+                return;
+            }
+            ShareOrder::Store(order) => {
+                self.declined.perform(term, &order);
+                return;
+            }
             ShareOrder::Claim { term } => {
                 self.claims.insert(term);
                 return;
@@ -576,6 +601,9 @@ impl ShareOrder {
     fn wants_space(&self) -> bool {
         match self {
             Self::Append(_) => true,
+            Self::Store(order) => {
+                matches!(order, store::StoreOrder::Forget { .. } | store::StoreOrder::PutBack(_))
+            }
             Self::Prove(proof) => proof.create != [0, 0],
             _ => false,
         }

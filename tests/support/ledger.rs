@@ -171,6 +171,11 @@ impl Ledger {
         false
     }
 
+    /// The identity under which a reading was delivered.
+    pub fn identity_of(&self, number: u64) -> Option<Identity> {
+        self.numbers.get(&number).copied()
+    }
+
     /// Whether reading `n` was delivered.
     pub fn has(&self, number: u64) -> bool {
         self.numbers.contains_key(&number)

@@ -125,7 +125,7 @@ impl Hands {
             Effect::StartKeeper => self.start_keeper(),
             Effect::StartUplink => self.start_uplink(),
             Effect::KillUplink => self.kill_uplink(),
-            Effect::Cloud(order) => self.order_uplink(order),
+            Effect::Cloud(order) => self.order_uplink(&order),
             Effect::Lease { end_ms: 0 } => self.lease.clear(),
             Effect::Lease { end_ms } => self.lease.set(end_ms),
             Effect::Collect { term } => self.collect(term),
@@ -245,6 +245,7 @@ impl Hands {
             | ShareOrder::Sweep { .. }
             | ShareOrder::Tidy { .. }
             | ShareOrder::Decline(_)
+            | ShareOrder::Store(_)
             | ShareOrder::Reread
             | ShareOrder::Release(_) => (&[], None),
         };
@@ -289,9 +290,9 @@ impl Hands {
         }
     }
 
-    fn order_uplink(&mut self, order: CloudOrder) {
+    fn order_uplink(&mut self, order: &CloudOrder) {
         let link = self.uplink.as_mut().and_then(|uplink| uplink.link.as_mut());
-        if let Some(Err(error)) = link.map(|link| link.send(&order, &[], None)) {
+        if let Some(Err(error)) = link.map(|link| link.send(order, &[], None)) {
             log::error!("uplink: cannot be ordered: {error}");
             Self::cut(self.uplink.as_mut());
         }

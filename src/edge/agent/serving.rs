@@ -8,7 +8,8 @@ use super::super::wall::CLOCK_INVALID;
 use super::Agent;
 use crate::engine::Event;
 use crate::engine::ident::{Lane, NodeName};
-use crate::engine::status::Status;
+use crate::engine::status::{DeclinedStatus, Status};
+use crate::engine::store::StoreRefusal;
 use crate::sys::clock::boottime_ms;
 
 const NO_CLOCK: &str =
@@ -22,6 +23,8 @@ impl Agent {
                 Ask::Readings => self.take_in(connection),
                 Ask::ReadingsElsewhere => self.send_elsewhere(connection),
                 Ask::Switchover { to } => self.switch_over(connection, to),
+                Ask::Replay => self.replay(connection),
+                Ask::Purge => self.purge(connection),
             }
         }
     }
@@ -38,9 +41,12 @@ impl Agent {
                 node: &status.node,
                 term: status.master.as_ref().map_or(0, |master| master.term),
             },
-            Ask::Status | Ask::Readings | Ask::ReadingsElsewhere | Ask::Switchover { .. } => {
-                Answer::Status(&status)
-            }
+            Ask::Status
+            | Ask::Readings
+            | Ask::ReadingsElsewhere
+            | Ask::Switchover { .. }
+            | Ask::Replay
+            | Ask::Purge => Answer::Status(&status),
         };
         self.hands.console.answer(connection, answer);
     }
@@ -68,6 +74,10 @@ impl Agent {
             self.hands.console.answer(connection, Answer::Unable { reason });
             return;
         }
+        self.send_to_master(connection);
+    }
+
+    fn send_to_master(&mut self, connection: ConnectionId) {
         let master = self.engine.master();
         let answer = Answer::Elsewhere {
             master: master.map(|(node, _)| node),
@@ -132,6 +142,51 @@ impl Agent {
         }
         self.hands.console.answer(connection, Answer::HandingOver { term: master.term });
         self.event(Event::Switchover { to });
+    }
+
+    /// The declined records are sent again; the status tells how it goes.
+    fn replay(&mut self, connection: ConnectionId) {
+        if let Err(refusal) = self.engine.judge_replay(boottime_ms()) {
+            self.refuse_store(connection, refusal);
+            return;
+        }
+        self.event(Event::Replay);
+        self.answer_begun(connection, |declined| declined.replay.number);
+    }
+
+    fn purge(&mut self, connection: ConnectionId) {
+        if let Err(refusal) = self.engine.judge_store(boottime_ms()) {
+            self.refuse_store(connection, refusal);
+            return;
+        }
+        self.event(Event::Purge);
+        self.answer_begun(connection, |declined| declined.purge.number);
+    }
+
+    fn answer_begun(&mut self, connection: ConnectionId, number: fn(&DeclinedStatus) -> u32) {
+        let status = self.engine.status(boottime_ms());
+        let Some(number) = status.declined.as_ref().map(number) else {
+            self.send_to_master(connection);
+            return;
+        };
+        self.hands.console.answer(connection, Answer::Begun { number, term: status.term });
+    }
+
+    fn refuse_store(&mut self, connection: ConnectionId, refusal: StoreRefusal) {
+        let answer = match refusal {
+            StoreRefusal::Elsewhere => {
+                self.send_to_master(connection);
+                return;
+            }
+            StoreRefusal::NotFenced => {
+                Answer::Unable { reason: "an older master's lease may still run: come again" }
+            }
+            StoreRefusal::NotConfigured => {
+                Answer::Unable { reason: "this site has no configuration yet" }
+            }
+            StoreRefusal::UnderWay => Answer::UnderWay,
+        };
+        self.hands.console.answer(connection, answer);
     }
 
     /// Listens as the command line says, else as the configuration does, else as is usual.

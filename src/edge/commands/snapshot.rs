@@ -24,6 +24,7 @@ pub(super) struct Snapshot {
     pub(super) master: Option<Master>,
     pub(super) nodes: Vec<Node, NODES_MAX>,
     pub(super) journal: [Lane; 2],
+    pub(super) declined: Option<Declined>,
     pub(super) cloud: Cloud,
     pub(super) conditions: Vec<String<32>, 32>,
 }
@@ -81,6 +82,38 @@ pub(super) struct Lane {
     pub(super) damaged: u64,
 }
 
+/// See [`crate::engine::status::DeclinedStatus`].
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Declined {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) complete: bool,
+    pub(super) replay: Replay,
+    pub(super) purge: Purge,
+}
+
+/// See [`crate::engine::status::ReplayStatus`].
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Replay {
+    pub(super) number: u32,
+    pub(super) running: bool,
+    pub(super) delivered: u64,
+    pub(super) refused: u64,
+    pub(super) reason: String<120>,
+}
+
+/// See [`crate::engine::status::PurgeStatus`].
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Purge {
+    pub(super) number: u32,
+    pub(super) running: bool,
+    pub(super) records: u64,
+    pub(super) reason: String<120>,
+}
+
 /// See [`crate::engine::status::CloudStatus`].
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -119,6 +152,8 @@ mod tests {
             assert_eq!(snapshot.nodes.len(), status.nodes.len());
             assert_eq!(snapshot.conditions.len(), status.conditions.len());
             assert_eq!(snapshot.journal[1].cursor, status.journal[1].cursor);
+            let declined = snapshot.declined.expect("a master tells");
+            assert_eq!((declined.records, declined.replay.number), (u64::MAX, u32::MAX));
             let master = snapshot.master.expect("it has one");
             assert_eq!((master.term, master.started_wall_ms), (u32::MAX, u64::MAX));
         }

@@ -1,7 +1,7 @@
 //! `status`: the site at a glance, from the local agent or else from the share.
 
 use super::client::{Failure, ask};
-use super::snapshot::{Cloud, Lane, Master, Node, Share, Snapshot};
+use super::snapshot::{Cloud, Declined, Lane, Master, Node, Share, Snapshot};
 use super::survey::survey;
 use super::{exit, fail, print};
 use crate::edge::logging::Utc;
@@ -87,6 +87,9 @@ fn page(snapshot: &Snapshot, witness: Witness) -> String {
     page.line("readings", &lane_line(readings, witness));
     page.line("alerts", &lane_line(alerts, witness));
     if witness == Witness::Agent {
+        if let Some(declined) = &snapshot.declined {
+            page.line("declined", &declined_line(declined));
+        }
         page.line("cloud", &cloud_line(&snapshot.cloud));
         let names: Vec<&str> = snapshot.conditions.iter().map(AsRef::as_ref).collect();
         let conditions = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -201,6 +204,22 @@ fn lane_line(lane: &Lane, witness: Witness) -> String {
     parts.join("; ")
 }
 
+fn declined_line(declined: &Declined) -> String {
+    let Declined { records, bytes, complete, replay, .. } = declined;
+    let still = if *complete { "" } else { ", still counting" };
+    let mut parts = vec![match records {
+        0 if *complete => "none in the store".to_owned(),
+        records => format!("{records} records in {bytes} bytes{still}"),
+    }];
+    if replay.running {
+        let (delivered, refused) = (replay.delivered, replay.refused);
+        parts.push(format!("replay: {delivered} sent, {refused} refused again"));
+    } else if !replay.reason.is_empty() {
+        parts.push(format!("the last replay stopped: {}", replay.reason));
+    }
+    parts.join("; ")
+}
+
 fn cloud_line(cloud: &Cloud) -> String {
     let state = match cloud.state.as_str() {
         "off" => "not sending: not the master".to_owned(),
@@ -235,7 +254,8 @@ pub(super) fn ago(ms: u64) -> String {
     if ms < 1_000 { "just now".to_owned() } else { format!("{} ago", span(ms)) }
 }
 
-fn seconds(wall_ms: u64) -> String {
+/// A moment, to the second.
+pub(super) fn seconds(wall_ms: u64) -> String {
     let text = Utc(wall_ms).to_string();
     let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
     format!("{whole}Z")
@@ -296,7 +316,8 @@ mod tests {
         "journal":[{"cursor":{"term":7,"segment":1,"offset":64,"seq":12},"journalled":99,
         "waiting":4,"backlog":true,"delivered":95,"damaged":0},{"cursor":{"term":8,"segment":1,
         "offset":64,"seq":1},"journalled":1,"waiting":0,"backlog":false,"delivered":1,
-        "damaged":2}],"cloud":{"state":"waiting","failures":3,"status":0,
+        "damaged":2}],"declined":{"records":512,"bytes":65000,"complete":true,"replay":{
+        "running":true,"delivered":300,"refused":2}},"cloud":{"state":"waiting","failures":3,"status":0,
         "reason":"cannot connect to 10.1.1.1:443: connection refused","wait_ms":12000},
         "conditions":["cloud-unreachable"]}"#;
 
@@ -316,6 +337,7 @@ nodes       gw-1       master     this node    0.1.0
 readings    4 waiting, older ones too; 99 journalled, 95 sent in this term
 alerts      none waiting; 1 journalled, 1 sent in this term; 2 damaged stretches
             set aside
+declined    512 records in 65000 bytes; replay: 300 sent, 2 refused again
 cloud       next try in 12 s; failed 3 times: cannot connect to 10.1.1.1:443:
             connection refused
 conditions  cloud-unreachable

@@ -63,6 +63,7 @@ fn snapshot(looked: &Looked, own: &NodeName) -> Status {
         master: looked.newest.as_ref().map(|slot| master(slot, looked)),
         nodes,
         journal: looked.newest.as_ref().map(journal).unwrap_or_default(),
+        declined: None,
         cloud: CloudStatus {
             state: "off",
             failures: 0,

@@ -43,6 +43,10 @@ pub enum Ask {
         /// To whom; `None`: to whoever is first.
         to: Option<NodeName>,
     },
+    /// To send the declined records again.
+    Replay,
+    /// To delete the declined records.
+    Purge,
 }
 
 /// The connection is to be dropped.
@@ -261,6 +265,8 @@ impl Connection {
             Route::Status => self.state = State::Ready(Ask::Status),
             Route::Health => self.state = State::Ready(Ask::Health),
             Route::Master => self.state = State::Ready(Ask::Master),
+            Route::Replay => self.state = State::Ready(Ask::Replay),
+            Route::Purge => self.state = State::Ready(Ask::Purge),
             Route::Readings => return self.begin_readings(buffers, bodies, now_ms),
             Route::Switchover => {
                 self.invite()?;

@@ -37,7 +37,7 @@ pub enum Answer<'a> {
     },
     /// 204: the readings are durable.
     Durable,
-    /// 503: the readings go to another node.
+    /// 503: the request goes to another node.
     Elsewhere {
         /// The master; `None`: not known.
         master: Option<&'a NodeName>,
@@ -57,6 +57,15 @@ pub enum Answer<'a> {
         /// The term that shall end.
         term: Term,
     },
+    /// 202: it has begun; the status tells how it goes.
+    Begun {
+        /// The number by which the status knows it.
+        number: u32,
+        /// The term that it belongs to.
+        term: Term,
+    },
+    /// 409: one is under way.
+    UnderWay,
     /// 503: the request cannot be carried out now.
     Unable {
         /// Why.
@@ -118,10 +127,13 @@ pub(super) fn write(buffer: &mut [u8], frame: Frame, answer: Answer<'_>) -> Rang
         Answer::Bad(fault) => json(Outline::new(400), &Place::of(fault)),
         Answer::TooLarge(fault) => json(Outline::new(413), &Place::of(fault)),
         Answer::HandingOver { term } => json(Outline::new(202), &HandingOver { term }),
+        Answer::Begun { number, term } => json(Outline::new(202), &Begun { number, term }),
+        Answer::UnderWay => json(Outline::new(409), &Reason { reason: UNDER_WAY }),
         Answer::Unable { reason } => json(Outline::retry(503), &Reason { reason }),
     }
 }
 
+const UNDER_WAY: &str = "a replay or a purge is under way";
 const UNKNOWN: &str = "not known whether the readings are durable: send them again";
 
 /// Writes that a request is not carried out.
@@ -207,6 +219,7 @@ const fn phrase(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
         417 => "Expectation Failed",
@@ -240,6 +253,12 @@ struct Elsewhere<'a> {
 
 #[derive(Serialize)]
 struct HandingOver {
+    term: Term,
+}
+
+#[derive(Serialize)]
+struct Begun {
+    number: u32,
     term: Term,
 }
 
@@ -314,6 +333,16 @@ mod tests {
                 r#"{"line":2,"column":3,"expected":"a \"key\""}"#,
             ),
             (Answer::HandingOver { term: 7 }, head("202 Accepted", 10), r#"{"term":7}"#),
+            (
+                Answer::Begun { number: 2, term: 7 },
+                head("202 Accepted", 21),
+                r#"{"number":2,"term":7}"#,
+            ),
+            (
+                Answer::UnderWay,
+                head("409 Conflict", 45),
+                r#"{"reason":"a replay or a purge is under way"}"#,
+            ),
         ] {
             assert_eq!(text(answer, PLAIN), format!("{head}\r\n{body}"));
         }

@@ -14,6 +14,9 @@ use super::access::{Access, Origin};
 use crate::engine::ident::NodeName;
 use crate::limits::{REQUEST_BODY_MAX, REQUEST_HEAD_MAX};
 
+/// What there is, for whoever asks for something else.
+const PATHS: &str = "/status.json, /healthz, /master, /readings, /switchover, \
+                     /declined/replay, /declined/purge";
 /// Header lines of a request.
 const HEADERS_MAX: usize = 32;
 
@@ -25,6 +28,8 @@ pub(super) enum Route {
     Master,
     Readings,
     Switchover,
+    Replay,
+    Purge,
     /// Debug builds only.
     Allocations,
 }
@@ -37,6 +42,8 @@ impl Route {
             "/master" => Some(Self::Master),
             "/readings" => Some(Self::Readings),
             "/switchover" => Some(Self::Switchover),
+            "/declined/replay" => Some(Self::Replay),
+            "/declined/purge" => Some(Self::Purge),
             "/allocations" if cfg!(debug_assertions) => Some(Self::Allocations),
             _ => None,
         }
@@ -44,7 +51,7 @@ impl Route {
 
     const fn is_posted(self) -> bool {
         match self {
-            Self::Readings | Self::Switchover => true,
+            Self::Readings | Self::Switchover | Self::Replay | Self::Purge => true,
             Self::Status | Self::Health | Self::Master | Self::Allocations => false,
         }
     }
@@ -53,7 +60,12 @@ impl Route {
     const fn is_open(self) -> bool {
         match self {
             Self::Health | Self::Master => true,
-            Self::Status | Self::Readings | Self::Switchover | Self::Allocations => false,
+            Self::Status
+            | Self::Readings
+            | Self::Switchover
+            | Self::Replay
+            | Self::Purge
+            | Self::Allocations => false,
         }
     }
 
@@ -61,7 +73,12 @@ impl Route {
         match self {
             Self::Readings => REQUEST_BODY_MAX,
             Self::Switchover => REQUEST_HEAD_MAX,
-            Self::Status | Self::Health | Self::Master | Self::Allocations => 0,
+            Self::Status
+            | Self::Health
+            | Self::Master
+            | Self::Replay
+            | Self::Purge
+            | Self::Allocations => 0,
         }
     }
 }
@@ -175,7 +192,7 @@ fn find(
     }
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     let Some(route) = Route::find(path) else {
-        return Err(Refusal::new(404, "/status.json, /healthz, /master, /readings, /switchover"));
+        return Err(Refusal::new(404, PATHS));
     };
     match (route.is_posted(), method) {
         (false, "GET" | "HEAD") => permit(route, fields, origin, access).map(|()| route),
@@ -411,6 +428,8 @@ mod tests {
             ("HEAD", "/master", true),
             ("POST", "/readings", false),
             ("POST", "/switchover", false),
+            ("POST", "/declined/replay", false),
+            ("POST", "/declined/purge", false),
         ] {
             let with = asked(method, path, TOKEN);
             let Parsed::Whole(head) = parse(with.as_bytes(), far, &access) else {
@@ -486,6 +505,8 @@ mod tests {
             ("GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("PUT /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
             ("GET /readings HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+            ("GET /declined/purge HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+            ("POST /declined HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("GET /healthz HTTP/1.1\r\n\r\n", 400),
             ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
             ("GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
@@ -498,6 +519,7 @@ mod tests {
             ("POST /readings HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
             ("POST /readings HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n", 413),
             ("POST /switchover HTTP/1.1\r\nHost: a\r\nContent-Length: 4097\r\n\r\n", 413),
+            ("POST /declined/replay HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", 413),
             ("POST /readings HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400),
             ("POST /readings HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
             ("POST /readings HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n", 400),

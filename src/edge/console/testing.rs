@@ -4,7 +4,8 @@ use heapless::String;
 
 use crate::engine::ident::{Cursor, NodeName, Role, ShareClass};
 use crate::engine::status::{
-    CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
+    CloudStatus, DeclinedStatus, LaneStatus, MasterStatus, NodeStatus, PurgeStatus, ReplayStatus,
+    ShareStatus, Status,
 };
 use crate::limits::NODES_MAX;
 
@@ -12,6 +13,27 @@ fn filled<const N: usize>() -> String<N> {
     let mut text = String::new();
     while text.push('"').is_ok() {}
     text
+}
+
+fn declined() -> DeclinedStatus {
+    DeclinedStatus {
+        records: u64::MAX,
+        bytes: u64::MAX,
+        complete: false,
+        replay: ReplayStatus {
+            number: u32::MAX,
+            running: false,
+            delivered: u64::MAX,
+            refused: u64::MAX,
+            reason: filled(),
+        },
+        purge: PurgeStatus {
+            number: u32::MAX,
+            running: false,
+            records: u64::MAX,
+            reason: filled(),
+        },
+    }
 }
 
 /// A snapshot; the longest possible one if `is_longest`.
@@ -65,6 +87,7 @@ pub(crate) fn status(is_longest: bool) -> Status {
         master: Some(master),
         nodes: heapless::Vec::new(),
         journal: [lane; 2],
+        declined: Some(declined()),
         cloud: CloudStatus {
             state: "waiting",
             failures: u32::MAX,

@@ -78,6 +78,8 @@ impl Rig {
             Ask::Readings => Answer::Durable,
             Ask::ReadingsElsewhere => Answer::Elsewhere { master: Some(&node), advertise: "" },
             Ask::Switchover { .. } => Answer::HandingOver { term: 7 },
+            Ask::Replay => Answer::Begun { number: 1, term: 7 },
+            Ask::Purge => Answer::UnderWay,
         };
         self.console.answer(id, answer);
     }
@@ -362,6 +364,23 @@ fn a_switchover_is_passed_on_from_the_socket_alone() {
     assert_eq!(rig.asked[1].1, Ask::Switchover { to: None });
     let mut tcp = rig.tcp();
     assert!(rig.exchange(&mut tcp, bare).starts_with("HTTP/1.1 403 "));
+    assert_eq!(rig.asked.len(), 2);
+}
+
+#[test]
+fn what_is_done_about_declined_records_is_asked_as_a_switchover_is() {
+    let mut rig = Rig::new("declined");
+    let replay = b"POST /declined/replay HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let purge = b"POST /declined/purge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let mut client = rig.unix();
+    assert!(rig.exchange(&mut client, replay).starts_with("HTTP/1.1 202 "));
+    assert!(rig.exchange(&mut client, purge).starts_with("HTTP/1.1 409 "));
+    let asks: Vec<_> = rig.asked.iter().map(|(_, ask, _)| ask.clone()).collect();
+    assert_eq!(asks, [Ask::Replay, Ask::Purge]);
+    for request in [&replay[..], purge] {
+        let mut tcp = rig.tcp();
+        assert!(rig.exchange(&mut tcp, request).starts_with("HTTP/1.1 403 "));
+    }
     assert_eq!(rig.asked.len(), 2);
 }
 

@@ -17,10 +17,18 @@ pub(super) struct Known {
 }
 
 const EVERY: &[Verb] = &Verb::ALL;
-const DATA: &[Verb] =
-    &[Verb::Check, Verb::Run, Verb::Init, Verb::Status, Verb::Nodes, Verb::Journal, Verb::Sources];
+const DATA: &[Verb] = &[
+    Verb::Check,
+    Verb::Run,
+    Verb::Init,
+    Verb::Status,
+    Verb::Nodes,
+    Verb::Declined,
+    Verb::Journal,
+    Verb::Sources,
+];
 const SITE: &[Verb] = &[Verb::Check, Verb::Run, Verb::Init];
-const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes];
+const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes, Verb::Declined];
 const RUN: &[Verb] = &[Verb::Run];
 const PLACE: &[Verb] = &[Verb::Run, Verb::Check];
 
@@ -113,8 +121,8 @@ pub(super) static OPTIONS: [Known; 15] = [
         long: "json",
         value: None,
         variable: None,
-        verbs: &[Verb::Status],
-        help: "print the snapshot as JSON",
+        verbs: &[Verb::Status, Verb::Declined],
+        help: "print JSON: the snapshot, or a line for each\nrecord that is listed",
     },
     Known {
         long: "once",

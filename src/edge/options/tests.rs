@@ -34,6 +34,10 @@ fn every_command_is_read_with_what_belongs_to_it() {
         ("switchover --to gw-2", to("gw-2")),
         ("journal verify", Command::JournalVerify),
         ("check --config edge.json", Command::Check),
+        ("declined list", Command::DeclinedList { json: false }),
+        ("declined list --json", Command::DeclinedList { json: true }),
+        ("declined --run-dir /r replay", Command::DeclinedReplay),
+        ("declined purge --datadirpath /d", Command::DeclinedPurge),
         ("nodes", Command::Nodes),
         ("nodes --run-dir /r forget gw-2", forget("gw-2")),
     ] {
@@ -56,15 +60,19 @@ fn what_is_wrong_is_said_with_what_was_expected() {
     for (line, expected) in [
         (
             "",
-            "expected a command: run, init, check, status, switchover, nodes, journal, sources; see --help",
+            "expected a command: run, init, check, status, switchover, nodes, declined, journal, sources; see --help",
         ),
         (
             "walk",
-            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, journal, sources",
+            "\"walk\" is not a command; expected run, init, check, status, switchover, nodes, declined, journal, sources",
         ),
         ("run now", "run takes no argument, not \"now\""),
         ("journal", "journal: expected verify"),
         ("journal mend", "journal: expected verify, not \"mend\""),
+        ("declined", "declined: expected list|replay|purge"),
+        ("declined mend", "declined: expected list|replay|purge, not \"mend\""),
+        ("declined list all", "declined: expected list|replay|purge, not \"all\""),
+        ("declined purge --json", "--json: only declined list prints JSON"),
         ("nodes gw-2", "nodes: expected [forget NODE], not \"gw-2\""),
         ("nodes forget", "nodes forget: expected NODE"),
         ("nodes forget GW", "nodes forget: expected 1 to 32 of a-z, 0-9 and -, not \"GW\""),

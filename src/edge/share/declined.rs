@@ -43,22 +43,26 @@
 //!   neither deleted nor counted.
 //! - X6: a damaged entry is passed over; what no whole entry follows is a torn tail.
 //!
-//! Not for: deciding what is refused, or sending anything again.
+//! - X7: a record that is put back is written anew, synced, before its old entry is forgotten.
+//!
+//! Not for: deciding what is refused, or what is sent again.
 
 mod entry;
 mod files;
 mod known;
+mod orders;
 mod reading;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use entry::About;
 pub use entry::Entry;
 use files::{Content, FileOf, HEADER_BYTES, Name};
 use known::Known;
-pub use reading::{Entries, Position};
-pub(super) use reading::{forget, purge, read};
+pub use reading::Entries;
+pub(super) use reading::read;
 
 use super::directory::Root;
 use super::fault::cannot;
@@ -66,6 +70,7 @@ use super::fetch::Fetcher;
 use super::file;
 use crate::engine::ident::{Cursor, Term};
 use crate::engine::share::{Decline, Declined, Fetch, Fetched, ShareError};
+use crate::engine::store::Position;
 use crate::limits::{
     BATCH_BYTES_MAX, DECLINED_FILE_BYTES_MAX, DECLINED_FILES_MAX, DECLINED_TAIL_BYTES_MAX,
     DECLINED_TAIL_FILES_MAX,
@@ -87,6 +92,12 @@ pub(super) struct Store {
     writer: Option<Writer>,
     /// Written and dropped, and not told yet.
     owed: (u32, u32),
+    /// Purged, and not told yet.
+    purged: u64,
+    /// The entry that is being put back: with it, what stands before it is done with.
+    putting_back: Option<Position>,
+    /// The entry that was put back last, and may not be forgotten yet (X7).
+    put_back: Option<Position>,
 }
 
 /// A file of the store.
@@ -96,6 +107,8 @@ struct Stored {
     bytes: u64,
     /// It is of a newer format, or cannot be read: it stays (X5).
     is_left: bool,
+    /// Its entries that are not forgotten; `None`: not counted yet.
+    records: Option<u32>,
 }
 
 /// The file that entries go to.
@@ -128,9 +141,7 @@ impl Store {
         term: Term,
         order: &Decline,
     ) -> Result<Declined, ShareError> {
-        if self.term != term {
-            *self = Self { term, ..Self::default() };
-        }
+        self.enter(term);
         let end = order.from.seq.saturating_add(u64::from(order.records));
         let mut fetcher = Fetcher::default();
         let mut next = order.from;
@@ -149,6 +160,12 @@ impl Store {
         Ok(Declined { count, next, dropped })
     }
 
+    fn enter(&mut self, term: Term) {
+        if self.term != term {
+            *self = Self { term, ..Self::default() };
+        }
+    }
+
     fn keep<'a>(
         &mut self,
         root: &Root,
@@ -156,18 +173,22 @@ impl Store {
         records: impl Iterator<Item = (u64, &'a [u8])>,
     ) -> Result<(), ShareError> {
         self.look(root)?;
+        if !self.is_open {
+            self.known = tail(root, &self.files);
+            self.is_open = true;
+        }
         let mut scratch = Vec::new();
         for (seq, record) in records {
             if !self.known.has(order.from.term, order.lane, seq) {
-                entry::write(order, seq, record, &mut scratch);
-                self.put(root, order, seq, &mut scratch)?;
+                let about = about(order, seq);
+                entry::write(&about, record, &mut scratch);
+                self.put(root, &about, order.bytes_max, &mut scratch)?;
             }
         }
         self.sync(root)
     }
 
-    /// Lists the files afresh: others may have deleted some, ours too. The first time, their
-    /// end is read (X3).
+    /// Lists the files afresh: others may have deleted some, ours too.
     fn look(&mut self, root: &Root) -> Result<(), ShareError> {
         let mut files = Vec::new();
         for name in files::list(root)? {
@@ -178,7 +199,10 @@ impl Store {
             }
             let path = name.path(root);
             match fs::metadata(&path) {
-                Ok(seen) => files.push(Stored { name, bytes: seen.len(), is_left: false }),
+                Ok(seen) => {
+                    let (bytes, is_left, records) = (seen.len(), false, None);
+                    files.push(Stored { name, bytes, is_left, records });
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(cannot("look at", &path, &error)),
             }
@@ -194,10 +218,6 @@ impl Store {
         if self.writer.as_ref().is_some_and(is_gone) {
             self.writer = None;
         }
-        if !self.is_open {
-            self.known = tail(root, &self.files);
-            self.is_open = true;
-        }
         Ok(())
     }
 
@@ -205,30 +225,31 @@ impl Store {
     fn put(
         &mut self,
         root: &Root,
-        order: &Decline,
-        seq: u64,
+        about: &About<'_>,
+        bytes_max: u64,
         entry: &mut [u8],
     ) -> Result<(), ShareError> {
         let bytes = entry.len() as u64;
-        let file_bytes_max = (order.bytes_max / 4).min(DECLINED_FILE_BYTES_MAX as u64);
+        let file_bytes_max = (bytes_max / 4).min(DECLINED_FILE_BYTES_MAX as u64);
         let fits = |writer: &Writer| writer.end() + bytes <= file_bytes_max;
         if self.writer.as_ref().is_some_and(|writer| !fits(writer)) {
             self.sync(root)?;
             self.writer = None;
         }
         if self.writer.is_none() {
-            self.make_room(root, HEADER_BYTES as u64 + bytes, order.bytes_max)?;
+            self.make_room(root, HEADER_BYTES as u64 + bytes, bytes_max)?;
             self.begin(root)?;
         } else {
-            self.make_room(root, bytes, order.bytes_max)?;
+            self.make_room(root, bytes, bytes_max)?;
         }
         let writer = self.writer.as_mut().expect("begun above");
         entry::seal(entry, FileOf { site: root.site, name: writer.name });
         writer.gathered.extend_from_slice(entry);
-        writer.fresh.add(order.from.term, order.lane, seq);
+        writer.fresh.add(about.term, about.lane, about.seq);
         writer.fresh_count += 1;
         if let Some(stored) = self.files.iter_mut().find(|stored| stored.name == writer.name) {
             stored.bytes = writer.end();
+            stored.records = stored.records.map(|records| records + 1);
         }
         if writer.gathered.len() >= GATHER_BYTES { write(root, writer) } else { Ok(()) }
     }
@@ -247,7 +268,7 @@ impl Store {
             let name = self.files[oldest].name;
             match files::read(root, name) {
                 Ok(Content::Ours(held)) => {
-                    let forgotten = files::forgotten(root)?;
+                    let forgotten = files::forgotten(root)?.max(self.putting_back);
                     file::delete(&name.path(root))?;
                     self.owed.1 += reading::count(root, name, &held, forgotten);
                     self.files.remove(oldest);
@@ -273,7 +294,8 @@ impl Store {
         let file = file::create_new(&path).map_err(|error| cannot("create", &path, &error))?;
         let gathered = FileOf { site: root.site, name }.header().to_vec();
         let fresh = Known::default();
-        let stored = Stored { name, bytes: gathered.len() as u64, is_left: false };
+        let bytes = gathered.len() as u64;
+        let stored = Stored { name, bytes, is_left: false, records: Some(0) };
         self.files.insert(self.files.partition_point(|before| before.name < name), stored);
         self.writer =
             Some(Writer { file, name, synced: 0, written: 0, gathered, fresh, fresh_count: 0 });
@@ -311,7 +333,7 @@ impl Store {
         }
         let _ = writer.file.set_len(writer.synced);
         if let Some(stored) = self.files.iter_mut().find(|stored| stored.name == writer.name) {
-            stored.bytes = writer.synced;
+            (stored.bytes, stored.records) = (writer.synced, None);
         }
     }
 }
@@ -327,6 +349,7 @@ fn write(root: &Root, writer: &mut Writer) -> Result<(), ShareError> {
 /// Which records the newest files hold (X3). One that cannot be read, or made durable, is no
 /// reason to keep nothing any more.
 fn tail(root: &Root, files: &[Stored]) -> Known {
+    let forgotten = files::forgotten(root).unwrap_or(None);
     let mut bytes = 0;
     let within = |stored: &&Stored| {
         let is_first = bytes == 0;
@@ -338,12 +361,25 @@ fn tail(root: &Root, files: &[Stored]) -> Known {
     let mut known = Known::default();
     for Stored { name, .. } in newest.into_iter().rev() {
         if let Ok(Content::Ours(held)) = files::read_durable(root, *name) {
-            for (_, entry) in entry::entries(FileOf { site: root.site, name: *name }, &held) {
-                known.add(entry.term, entry.lane, entry.seq);
+            for (offset, entry) in entry::entries(FileOf { site: root.site, name: *name }, &held) {
+                if forgotten.is_none_or(|forgotten| name.at(offset) > forgotten) {
+                    known.add(entry.term, entry.lane, entry.seq);
+                }
             }
         }
     }
     known
+}
+
+fn about(order: &Decline, seq: u64) -> About<'_> {
+    About {
+        term: order.from.term,
+        lane: order.lane,
+        seq,
+        status: order.status,
+        reason: &order.reason,
+        wall_ms: order.wall_ms,
+    }
 }
 
 fn fetch_of(order: &Decline) -> Fetch {

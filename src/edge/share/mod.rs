@@ -8,7 +8,8 @@
 //!
 //! - K1: an order is done in full or answered by a failure; nothing is tried twice.
 //! - K2: whatever another node may have written is read through a fresh open.
-//! - K3: memory is bounded by a batch and a window, whatever the share holds.
+//! - K3: memory is bounded by a batch, a window and a file of the declined store, whatever the
+//!   share holds.
 
 #![allow(clippy::result_large_err, reason = "one failure exists at a time, and no heap is used")]
 
@@ -38,7 +39,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-pub use declined::{Entries, Entry, Position};
+pub use declined::{Entries, Entry};
 use directory::{Making, Root, Wanted};
 use fetch::Fetcher;
 pub use load::read_config;
@@ -52,12 +53,13 @@ pub use verify::{Finding, SegmentReport, verify};
 use crate::edge::channel::Link;
 use crate::edge::cloud::pair::{BatchHead, Hello};
 use crate::edge::keeper::Place;
-use crate::engine::ident::{NodeName, ShareClass, SiteId};
+use crate::engine::ident::{NodeName, ShareClass, SiteId, Term};
 use crate::engine::share::{
     Decline, Declined, Fetch, Fetched, LockSeen, LockWish, MountJudgement, NodesOrder, NodesSeen,
     Poll, Polled, ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
 use crate::engine::slot::Slot;
+use crate::engine::store::{StoreOrder, StoreOutcome};
 use crate::limits::MOUNT_REMARKS_MAX;
 use crate::sys::space;
 
@@ -150,6 +152,7 @@ impl Share {
             }
             ShareOrder::Fetch(fetch) => self.fetch(&root?, fetch).map(ShareOutcome::Fetched),
             ShareOrder::Decline(order) => self.decline(&root?, &order).map(ShareOutcome::Declined),
+            ShareOrder::Store(order) => self.store(&root?, &order).map(ShareOutcome::Store),
             ShareOrder::Survey => terms::survey(&root?).map(ShareOutcome::Surveyed),
             ShareOrder::Attach => self.attach(fd),
             ShareOrder::Nodes(order) => self.nodes(&root?, order).map(ShareOutcome::Nodes),
@@ -247,24 +250,36 @@ impl Share {
     /// Reads a batch and hands it to the uplink; if that is gone, the agent learns it anyway.
     fn fetch(&mut self, root: &Root, order: Fetch) -> Result<Fetched, ShareError> {
         let fetched = self.fetcher.fetch(root, order)?;
-        if fetched.count > 0
-            && let Some(uplink) = &mut self.uplink
-        {
-            let head = BatchHead { request: order.request };
-            if uplink.send(&head, self.fetcher.batch(), None).is_err() {
-                self.uplink = None;
-            }
+        if fetched.count > 0 {
+            pass_on(&mut self.uplink, order.request, self.fetcher.batch());
         }
         Ok(fetched)
     }
 
-    /// Only who wrote a slot has a term, and with it files of the store of its own.
     fn decline(&mut self, root: &Root, order: &Decline) -> Result<Declined, ShareError> {
-        let Some((term, _)) = self.last else {
-            let text = format_args!("share: cannot write declined/: no slot of ours was written");
-            return Err(fault::said(ShareFault::Other, 0, text));
-        };
+        let term = self.own_term()?;
         self.declined.decline(root, term, order)
+    }
+
+    /// The batch of a replay goes the way of any other.
+    fn store(&mut self, root: &Root, order: &StoreOrder) -> Result<StoreOutcome, ShareError> {
+        let term = self.own_term()?;
+        let mut batch = Vec::new();
+        let outcome = self.declined.perform(root, term, order, &mut batch)?;
+        if let StoreOutcome::Replayed(seen) = &outcome
+            && seen.count > 0
+        {
+            pass_on(&mut self.uplink, seen.request, &batch);
+        }
+        Ok(outcome)
+    }
+
+    /// Only who wrote a slot has a term, and with it files of the declined store of its own.
+    fn own_term(&self) -> Result<Term, ShareError> {
+        self.last.as_ref().map(|(term, _)| *term).ok_or_else(|| {
+            let text = format_args!("share: cannot write declined/: no slot of ours was written");
+            fault::said(ShareFault::Other, 0, text)
+        })
     }
 
     fn nodes(&mut self, root: &Root, order: NodesOrder) -> Result<NodesSeen, ShareError> {
@@ -302,6 +317,14 @@ impl Share {
             Wrote::Slot | Wrote::Superseded(_) => Ok(ShareOutcome::Done),
             Wrote::Replaced => Err(replaced()),
         }
+    }
+}
+
+fn pass_on(uplink: &mut Option<Link>, request: u32, batch: &[u8]) {
+    if let Some(link) = uplink
+        && link.send(&BatchHead { request }, batch, None).is_err()
+    {
+        *uplink = None;
     }
 }
 
@@ -379,24 +402,4 @@ pub fn forget(path: &Path, node: &NodeName) -> Result<bool, ShareError> {
 /// the iterator says and passes.
 pub fn declined(path: &Path) -> Result<Entries, ShareError> {
     declined::read(&directory::find(path)?.0)
-}
-
-/// Forgets the declined entries up to and with the one at `through`: they are never read
-/// again, and their files go as soon as nothing else is in them. Only the master's agent does.
-///
-/// # Errors
-///
-/// There is no data directory, or the store cannot be written.
-pub fn forget_declined(path: &Path, through: Position) -> Result<(), ShareError> {
-    declined::forget(&directory::find(path)?.0, through)
-}
-
-/// Deletes the declined store but for files of a newer format; how many entries went that
-/// were not forgotten. Only the master's agent does, between two orders.
-///
-/// # Errors
-///
-/// There is no data directory, or a file cannot be deleted.
-pub fn purge_declined(path: &Path) -> Result<u32, ShareError> {
-    declined::purge(&directory::find(path)?.0)
 }

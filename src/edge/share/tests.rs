@@ -371,8 +371,14 @@ fn refused_records_are_kept_by_who_has_a_term() {
     let (position, second) = &found[1];
     assert_eq!((position.term, second.seq, second.status), (7, 2, 422));
     assert_eq!(second.record, record(2).trim_end().as_bytes());
-    forget_declined(&folder.path, found[0].0).expect("forgotten");
+    let mut ordered = |order| {
+        let outcome = give(&mut a, ShareOrder::Store(order));
+        let ShareOutcome::Store(outcome) = outcome else { panic!("{outcome:?}") };
+        outcome
+    };
+    let forget = StoreOrder::Forget { through: found[0].0 };
+    assert_eq!(ordered(forget), StoreOutcome::Forgotten);
     assert_eq!(declined(&folder.path).expect("listed").count(), 1);
-    assert_eq!(purge_declined(&folder.path).expect("purged"), 1);
+    assert_eq!(ordered(StoreOrder::Purge), StoreOutcome::Purged { records: 1 });
     assert_eq!(declined(&folder.path).expect("listed").count(), 0);
 }

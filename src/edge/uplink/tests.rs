@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use super::*;
 use crate::edge::cloud::way::Host;
-use crate::engine::ident::NodeName;
+use crate::engine::ident::{NodeName, RecordRange};
 use crate::sys::socket;
 
 const READINGS: RecordRange =
@@ -96,6 +96,16 @@ impl Bench {
     }
 }
 
+fn batch(ranges: &[RecordRange]) -> CloudRequest {
+    let mut all = Ranges::default();
+    for range in ranges {
+        for seq in range.first_seq..=range.last_seq {
+            assert!(all.add(range.term, range.lane, seq), "few ranges");
+        }
+    }
+    CloudRequest::Batch { lane: ranges[0].lane, ranges: all }
+}
+
 fn accepted(request: u32, status: u16) -> CloudOutcome {
     let verdict = Verdict::Accepted;
     CloudOutcome { request, verdict, status, retry_after_ms: None, reason: Reason::new() }
@@ -111,10 +121,10 @@ fn batches_go_out_signed_under_their_identities() {
     bench.keeper().send(&BatchHead { request: 1 }, &vec![b'x'; 1 << 20]).expect("sent");
     let lines = b"{\"timestamp\":1600000000000,\"thing_key\":\"7t38b9dbt9\",\"data\":{\"pressure\":42}}\n{\"timestamp\":1600000001000,\"thing_key\":\"7t38b9dbt9\",\"data\":{\"pressure\":43}}\n";
     bench.keeper().send(&BatchHead { request: 2 }, lines).expect("sent");
-    let what = CloudRequest::Batch { range: READINGS };
-    assert_eq!(bench.outcome(2, what), accepted(2, 200));
+    let older = RecordRange { term: 2, first_seq: 9, last_seq: 9, ..READINGS };
+    assert_eq!(bench.outcome(2, batch(&[older, READINGS])), accepted(2, 200));
     bench.keeper().send(&BatchHead { request: 3 }, b"{\"alert\":{}}\n").expect("sent");
-    assert_eq!(bench.outcome(3, CloudRequest::Batch { range: ALERT }), accepted(3, 200));
+    assert_eq!(bench.outcome(3, batch(&[ALERT])), accepted(3, 200));
     let requests = cloud.join().expect("served");
     for part in [
         "POST /api/v3/things/event.json HTTP/1.1\r\n",
@@ -124,7 +134,7 @@ fn batches_go_out_signed_under_their_identities() {
         "X-Edge-Site: 00112233445566778899aabbccddeeff\r\n",
         "X-Edge-Node: gw-1\r\n",
         "X-Edge-Term: 9\r\n",
-        "X-Edge-Records: 3/readings/5-6\r\n",
+        "X-Edge-Records: 2/readings/9-9,3/readings/5-6\r\n",
         "\r\n\r\n{\"events\":[{\"timestamp\":1600000000000,",
     ] {
         assert!(requests[0].contains(part), "{part} in {}", requests[0]);
@@ -158,7 +168,7 @@ fn nothing_is_sent_without_a_lease() {
     bench.keeper().send(&Hello { locked: false }, &[]).expect("sent");
     bench.answer();
     bench.keeper().send(&BatchHead { request: 1 }, b"{}\n").expect("sent");
-    let outcome = bench.outcome(1, CloudRequest::Batch { range: READINGS });
+    let outcome = bench.outcome(1, batch(&[READINGS]));
     assert_eq!(outcome.verdict, Verdict::Retry);
     assert_eq!(outcome.reason, "the lease had ended before it was sent");
 }
@@ -195,7 +205,7 @@ fn without_a_keeper_requests_carry_no_term() {
     assert_eq!(bench.answer(), UplinkAnswer::Ready { locked: false });
     assert_eq!(bench.outcome(1, CloudRequest::Alive { thing: 0 }), accepted(1, 200));
     assert!(cloud.join().expect("served")[0].contains("X-Edge-Term: none\r\n"));
-    let refused = bench.outcome(2, CloudRequest::Batch { range: READINGS });
+    let refused = bench.outcome(2, batch(&[READINGS]));
     assert_eq!(refused.verdict, Verdict::Retry);
     drop(bench.agent);
     let ended = bench.uplink.join().expect("joined").expect_err("the agent is gone");
@@ -207,9 +217,10 @@ fn alerts_in_one_batch_are_halved() {
     let setup = setup(String::new());
     let lease = Lease::new(0).expect("a page");
     let sender = Sender::new(&setup, &lease, false);
-    let what = CloudRequest::Batch { range: ALERT };
+    let what = batch(&[ALERT]);
     let order = CloudOrder { request: 1, term: 9, what };
-    assert_eq!(sender.send_batch(&order, ALERT, b"{}\n{}\n").verdict, Verdict::TooLarge);
+    let outcome = sender.send_batch(&order, Lane::Alerts, &Ranges::of(ALERT), b"{}\n{}\n");
+    assert_eq!(outcome.verdict, Verdict::TooLarge);
 }
 
 #[test]

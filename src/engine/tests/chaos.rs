@@ -1,11 +1,13 @@
 //! Sites under random faults: kills, freezes, stalls, late writes of the dead, clouds that
-//! answer nothing. A seed gives one history.
+//! answer nothing, or will not have some records. A seed gives one history.
 //!
 //! Checked in every history: P1 (no request of a lower term starts after one of a higher), P2
-//! (what was acknowledged is delivered once all is well again), one master in the end, and no
-//! slot written by anybody but its own master. In some, two nodes go by one name.
+//! (what was acknowledged is delivered once all is well again, if need be by a replay of what was
+//! declined), one master in the end, and no slot written by anybody but its own master. In some,
+//! two nodes go by one name.
 
 use super::*;
+use crate::engine::store::StoreOrder;
 
 /// Where the places of dead holders of the lock begin.
 const GHOSTS: usize = 100;
@@ -51,7 +53,7 @@ struct Chaos {
     hosts: Vec<Host>,
     dice: Dice,
     /// Operations of dead keepers that still land.
-    late: Vec<(u64, ShareOrder)>,
+    late: Vec<(u64, Term, ShareOrder)>,
     /// Locks of the dead, and when they come free.
     ghosts: Vec<(u64, usize)>,
     class: ShareClass,
@@ -62,6 +64,8 @@ struct Chaos {
     /// By term, the last record that was acknowledged.
     acknowledged: BTreeMap<Term, u64>,
     quiet: bool,
+    /// The cloud will not have every seventh record.
+    picky: bool,
     incarnation: u64,
 }
 
@@ -99,6 +103,7 @@ impl Chaos {
             accepted: BTreeSet::new(),
             acknowledged: BTreeMap::new(),
             quiet: false,
+            picky: false,
             incarnation: 0,
         }
     }
@@ -114,9 +119,15 @@ impl Chaos {
             host.dead_until_ms = host.dead_until_ms.min(self.site.now_ms);
         }
         self.site.cloud = Verdict::Accepted;
+        self.picky = false;
         let healed_end_ms = self.site.now_ms + 160_000;
         while self.site.now_ms < healed_end_ms {
             self.quiet = self.site.now_ms + 30_000 > healed_end_ms;
+            if self.site.now_ms.is_multiple_of(10_000) {
+                for place in 0..self.hosts.len() {
+                    self.site.event(place, Event::Replay);
+                }
+            }
             self.step();
         }
         self.check_end();
@@ -141,6 +152,10 @@ impl Chaos {
                 self.site.nodes[place].requests.clear();
                 self.site.event(place, Event::UplinkGone);
             }
+            26..28 => self.site.cloud = Verdict::BadCredentials,
+            28..34 if self.is_up(place) => self.site.event(place, Event::Replay),
+            34..38 => self.picky = !self.picky,
+            38..40 if self.is_up(place) => self.site.event(place, Event::Reload),
             _ => {}
         }
     }
@@ -157,12 +172,17 @@ impl Chaos {
         let Some(order) = flight.order else { return };
         let writes = matches!(
             order,
-            ShareOrder::Announce(_) | ShareOrder::Prove(_) | ShareOrder::Claim { .. }
+            ShareOrder::Announce(_)
+                | ShareOrder::Prove(_)
+                | ShareOrder::Claim { .. }
+                | ShareOrder::Decline(_)
+                | ShareOrder::Store(StoreOrder::Forget { .. } | StoreOrder::PutBack(_))
         );
         let span_ms = if self.class == ShareClass::Local { 100 } else { 44_000 };
         if writes && self.dice.one_in(2) {
             let at_ms = self.site.now_ms + self.dice.below(span_ms);
-            self.late.push((at_ms, order));
+            let term = self.site.nodes[place].engine.own_term();
+            self.late.push((at_ms, term, order));
         }
     }
 
@@ -201,8 +221,8 @@ impl Chaos {
         let now_ms = self.site.now_ms;
         let (due, late) = self.late.drain(..).partition(|(at_ms, ..)| *at_ms <= now_ms);
         self.late = late;
-        for (_, order) in due as Vec<_> {
-            self.site.share.land_late(order);
+        for (_, term, order) in due as Vec<_> {
+            self.site.share.land_late(term, order);
         }
         let now_ms = self.site.now_ms;
         for (_, ghost) in self.ghosts.extract_if(.., |(at_ms, _)| *at_ms <= now_ms) {
@@ -264,7 +284,7 @@ impl Chaos {
             if at_ms > now_ms {
                 self.hosts[place].starting.push((at_ms, order));
             } else {
-                self.start(place, order);
+                self.start(place, &order);
             }
         }
         if let Some((at_ms, outcome)) = self.hosts[place].answering.pop() {
@@ -277,24 +297,32 @@ impl Chaos {
     }
 
     /// The moment before a connection is made.
-    fn start(&mut self, place: usize, order: CloudOrder) {
+    fn start(&mut self, place: usize, order: &CloudOrder) {
         let now_ms = self.site.now_ms;
         let highest = self.highest;
         assert!(order.term >= highest, "P1: term {} after {highest} at {now_ms}", order.term);
         self.started += 1;
         self.highest = order.term;
+        let records = readings_of(&order.what);
+        let is_bad = self.picky && records.iter().any(|(_, seq)| seq % 7 == 3);
+        let (verdict, status) = match self.site.cloud {
+            Verdict::Accepted if is_bad => (Verdict::BadContent, 400),
+            Verdict::BadCredentials => (Verdict::BadCredentials, 401),
+            verdict => (verdict, 0),
+        };
         // Outcome unknown: the cloud may have taken it all the same.
-        let taken = self.site.cloud == Verdict::Accepted || self.dice.one_in(2);
-        if let (CloudRequest::Batch { range }, true) = (order.what, taken)
-            && range.lane == Lane::Readings
-        {
-            let seqs = range.first_seq..=range.last_seq;
-            self.accepted.extend(seqs.map(|seq| (range.term, seq)));
+        let taken = match verdict {
+            Verdict::Accepted => true,
+            Verdict::Unknown => self.dice.one_in(2),
+            _ => false,
+        };
+        if taken {
+            self.accepted.extend(records);
         }
         let outcome = CloudOutcome {
             request: order.request,
-            verdict: self.site.cloud,
-            status: 0,
+            verdict,
+            status,
             retry_after_ms: None,
             reason: Reason::new(),
         };
@@ -389,6 +417,8 @@ impl Chaos {
         let lost: Vec<_> = all.filter(|record| !self.accepted.contains(record)).take(5).collect();
         assert!(lost.is_empty(), "P2: acknowledged and never delivered: {lost:?}");
         assert!(!self.acknowledged.is_empty() && self.started > 10, "something happened");
+        let left = self.site.share.declined.left();
+        assert!(left.is_empty(), "declined and never replayed: {left:?}");
     }
 }
 

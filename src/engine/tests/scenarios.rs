@@ -192,7 +192,7 @@ fn things_are_registered_and_kept_alive_although_nothing_is_read() {
     let mut site = Site::new(1);
     site.settings.alive_every_ms.push(5_000).expect("room");
     site.run_for(40_000);
-    let things: Vec<_> = site.nodes[0].things.iter().map(|(what, _)| *what).collect();
+    let things: Vec<_> = site.nodes[0].things.iter().map(|(what, _)| what.clone()).collect();
     assert_eq!(things[0], CloudRequest::Register { thing: 0 });
     assert!(things[1..].iter().all(|what| *what == CloudRequest::Alive { thing: 0 }));
     let first_ms = site.nodes[0].things[0].1;
@@ -241,6 +241,21 @@ fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
     assert_eq!(site.status(0).journal[0].waiting, 0, "SIGHUP ends the pause");
     let told: Vec<_> = site.nodes[0].alerts.iter().map(Alert::condition).collect();
     assert_eq!(told, ["cloud-declining", "redundancy-lost", "cloud-accepting"]);
+}
+
+#[test]
+fn an_uplink_that_is_paused_for_long_is_ended() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(1_200);
+    site.run_for(150_000);
+    let status = site.status(0);
+    assert_eq!((status.cloud.state, status.cloud.failures), ("paused", 2));
+    assert!(!site.nodes[0].uplink, "it is idle, and the loop does not spin");
+    (site.cloud, site.cloud_status) = (Verdict::Accepted, 200);
+    site.run_for(100_000);
+    assert_eq!(site.status(0).journal[0].waiting, 0, "another one goes on");
 }
 
 #[test]

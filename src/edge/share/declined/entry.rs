@@ -6,7 +6,6 @@ use super::files::FileOf;
 use crate::edge::json::{Kind, Scanner, write_text};
 use crate::engine::codec::{CRC_32C, Reader};
 use crate::engine::ident::{Lane, Term};
-use crate::engine::share::Decline;
 use crate::limits::DECLINED_ENTRY_BYTES_MAX;
 
 /// The first four bytes of an entry.
@@ -35,16 +34,28 @@ pub struct Entry {
     pub record: Vec<u8>,
 }
 
+/// What an entry says beside its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) term: Term,
+    pub(super) lane: Lane,
+    pub(super) seq: u64,
+    pub(super) status: u16,
+    pub(super) reason: &'a str,
+    pub(super) wall_ms: u64,
+}
+
 /// Writes an entry that is not sealed yet.
-pub(super) fn write(order: &Decline, seq: u64, record: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write(about: &About<'_>, record: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&[0; HEAD_BYTES]);
-    let (term, lane, status) = (order.from.term, order.lane.name(), order.status);
+    let About { term, lane, seq, status, reason, wall_ms } = about;
+    let lane = lane.name();
     let text = format!("{{\"term\":{term},\"lane\":\"{lane}\",\"seq\":{seq},\"status\":{status}");
     out.extend_from_slice(text.as_bytes());
     out.extend_from_slice(b",\"reason\":");
-    write_text(&order.reason, out);
-    out.extend_from_slice(format!(",\"time\":{}", order.wall_ms).as_bytes());
+    write_text(reason, out);
+    out.extend_from_slice(format!(",\"time\":{wall_ms}").as_bytes());
     out.extend_from_slice(RECORD);
     out.extend_from_slice(record.strip_suffix(b"\n").unwrap_or(record));
     out.extend_from_slice(b"}\n");

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use super::super::directory::Root;
 use super::super::fault::cannot;
 use super::super::{file, segments};
-use super::Position;
 use crate::engine::codec::{CRC_32C, Reader, Writer};
 use crate::engine::ident::{SiteId, Term};
 use crate::engine::share::ShareError;
 use crate::engine::slot::FORMAT;
+use crate::engine::store::Position;
 use crate::limits::DECLINED_FILE_BYTES_MAX;
 
 /// Bytes of a file's header; the first entry begins here.
@@ -33,6 +33,16 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// The file in which an entry stands.
+    pub(super) const fn of(position: Position) -> Self {
+        Self { term: position.term, number: position.number }
+    }
+
+    /// A place in this file.
+    pub(super) const fn at(self, offset: u32) -> Position {
+        Position { term: self.term, number: self.number, offset }
+    }
+
     /// Where the file is.
     pub(super) fn path(self, root: &Root) -> PathBuf {
         root.declined().join(format!("{:08}-{:06}.log", self.term, self.number))
@@ -91,6 +101,16 @@ pub(super) fn list(root: &Root) -> Result<Vec<Name>, ShareError> {
     })?;
     found.sort_unstable();
     Ok(found)
+}
+
+/// Where the store ends: what is written from now on stands there or behind it.
+pub(super) fn end(root: &Root) -> Result<Position, ShareError> {
+    let Some(newest) = list(root)?.last().copied() else {
+        return Ok(Position::default());
+    };
+    let path = newest.path(root);
+    let length = fs::metadata(&path).map_err(|error| cannot("look at", &path, &error))?.len();
+    Ok(newest.at(u32::try_from(length).unwrap_or(u32::MAX)))
 }
 
 /// What a file holds.

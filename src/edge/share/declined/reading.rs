@@ -6,29 +6,9 @@ use super::super::directory::Root;
 use super::super::file;
 use super::entry::{Entry, Scan, entries};
 use super::files::{self, Content, FileOf, HEADER_BYTES, Name};
-use crate::engine::ident::Term;
+use crate::engine::ident::{Lane, Ranges, SiteId};
 use crate::engine::share::ShareError;
-
-/// Where an entry stands; a later one is greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Position {
-    /// Term that wrote the file.
-    pub term: Term,
-    /// The file's number in that term, from 1.
-    pub number: u32,
-    /// Offset of the entry in it, in bytes.
-    pub offset: u32,
-}
-
-impl Position {
-    fn of(name: Name, offset: u32) -> Self {
-        Self { term: name.term, number: name.number, offset }
-    }
-
-    fn name(self) -> Name {
-        Name { term: self.term, number: self.number }
-    }
-}
+use crate::engine::store::{Position, ReplayFetch, Replayed};
 
 /// The entries of the store as it was listed at the beginning. Memory is one file. A file of a
 /// newer format is passed over, one that cannot be read is an error between its neighbours.
@@ -42,6 +22,11 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// The site whose store this is.
+    pub fn site(&self) -> SiteId {
+        self.root.site
+    }
+
     /// Damaged stretches that were passed over so far.
     pub fn damaged(&self) -> u32 {
         self.damaged
@@ -52,7 +37,7 @@ impl Entries {
         loop {
             let (offset, entry) = scan.next(bytes)?;
             self.damaged += std::mem::take(&mut scan.damaged);
-            let position = Position::of(*name, offset);
+            let position = name.at(offset);
             if self.after.is_none_or(|after| position > after) {
                 return Some((position, entry));
             }
@@ -73,7 +58,10 @@ impl Iterator for Entries {
             match files::read(&self.root, name) {
                 Ok(Content::Ours(bytes)) => {
                     let of = FileOf { site: self.root.site, name };
-                    self.open = Some((name, Scan::new(of, HEADER_BYTES), bytes));
+                    // What is forgotten is not looked through each time.
+                    let known = self.after.filter(|after| Name::of(*after) == name);
+                    let begin = known.map_or(HEADER_BYTES, |after| after.offset as usize);
+                    self.open = Some((name, Scan::new(of, begin), bytes));
                 }
                 Ok(Content::Newer | Content::Gone) => {}
                 Err(error) => return Some(Err(error)),
@@ -86,46 +74,116 @@ impl Iterator for Entries {
 pub(in super::super) fn read(root: &Root) -> Result<Entries, ShareError> {
     let after = files::forgotten(root)?;
     let mut names = files::list(root)?;
-    names.retain(|&name| after.is_none_or(|after| name >= after.name()));
+    names.retain(|&name| after.is_none_or(|after| name >= Name::of(after)));
     let files = names.into_iter();
     Ok(Entries { root: root.clone(), after, files, open: None, damaged: 0 })
 }
 
-/// Forgets everything up to and with `through`. The mark is durable before a file goes; the
-/// newest file stays, since its writer may have it open.
-pub(in super::super) fn forget(root: &Root, through: Position) -> Result<(), ShareError> {
+/// Forgets everything up to and with `through`; how many entries are left in its file. The mark
+/// is durable before a file goes; one that does not go now goes with the next.
+pub(super) fn forget(root: &Root, through: Position) -> Result<u32, ShareError> {
     let through = files::forgotten(root)?.map_or(through, |before| before.max(through));
     files::write_forgotten(root, through)?;
+    let mut left = 0;
     let names = files::list(root)?;
-    let newest = names.last().copied();
-    for name in names.into_iter().take_while(|&name| name <= through.name()) {
-        let Content::Ours(bytes) = files::read(root, name)? else { continue };
-        if Some(name) != newest && count(root, name, &bytes, Some(through)) == 0 {
-            file::delete(&name.path(root))?;
+    for name in names.into_iter().take_while(|&name| name <= Name::of(through)) {
+        if let Ok(Content::Ours(bytes)) = files::read(root, name) {
+            left = count(root, name, &bytes, Some(through));
+            if left == 0 {
+                let _ = file::delete(&name.path(root));
+            }
         }
     }
-    Ok(())
+    Ok(left)
 }
 
-/// Deletes all files but those of a newer format; how many entries went that were not
-/// forgotten.
-pub(in super::super) fn purge(root: &Root) -> Result<u32, ShareError> {
+/// Deletes all files but those of a newer format; adds up how many entries went that were not
+/// forgotten. What cannot be read or deleted holds up nothing else.
+pub(super) fn purge(root: &Root, gone: &mut u64) -> Result<(), ShareError> {
     let after = files::forgotten(root)?;
-    let mut gone = 0;
+    let mut outcome = Ok(());
     for name in files::list(root)? {
-        if let Content::Ours(bytes) = files::read(root, name)? {
-            file::delete(&name.path(root))?;
-            gone += count(root, name, &bytes, after);
+        match files::read(root, name) {
+            Ok(Content::Ours(bytes)) => match file::delete(&name.path(root)) {
+                Ok(()) => *gone += u64::from(count(root, name, &bytes, after)),
+                Err(error) => outcome = Err(error),
+            },
+            Ok(Content::Newer | Content::Gone) => {}
+            Err(error) => outcome = Err(error),
         }
     }
-    file::sync_directory(&root.declined())?;
-    Ok(gone)
+    outcome?;
+    file::sync_directory(&root.declined())
+}
+
+/// Reads the next batch of a replay: the oldest records of one lane, in a few ranges. A record
+/// that stands there twice goes once.
+pub(super) fn batch(
+    root: &Root,
+    order: &ReplayFetch,
+    bytes: &mut Vec<u8>,
+) -> Result<Replayed, ShareError> {
+    let end = order.end.map_or_else(|| files::end(root), Ok)?;
+    let mut seen = Replayed {
+        request: order.request,
+        lane: Lane::Readings,
+        ranges: Ranges::default(),
+        count: 0,
+        bytes: 0,
+        through: Position::default(),
+        end,
+        left: false,
+    };
+    for found in read(root)? {
+        let (position, entry) = match found {
+            Ok(found) => found,
+            Err(error) if seen.count == 0 => return Err(error),
+            Err(_) => {
+                seen.left = true;
+                break;
+            }
+        };
+        if position >= end {
+            break;
+        }
+        if seen.count == 0 {
+            seen.lane = entry.lane;
+        }
+        if !seen.ranges.has(entry.term, entry.lane, entry.seq) {
+            if !fits(order, &seen, &entry, bytes.len())
+                || !seen.ranges.add(entry.term, entry.lane, entry.seq)
+            {
+                seen.left = true;
+                break;
+            }
+            bytes.extend_from_slice(&entry.record);
+            bytes.push(b'\n');
+            seen.count += 1;
+        }
+        seen.through = position;
+    }
+    seen.bytes = u32::try_from(bytes.len()).expect("a batch is small");
+    Ok(seen)
+}
+
+/// Alerts go one at a time.
+fn fits(order: &ReplayFetch, seen: &Replayed, entry: &Entry, bytes: usize) -> bool {
+    let records_max = match seen.lane {
+        Lane::Readings => order.records_max,
+        Lane::Alerts => 1,
+    };
+    let is_first = seen.count == 0;
+    let bytes_max = usize::try_from(order.bytes_max).unwrap_or(usize::MAX);
+    is_first
+        || (entry.lane == seen.lane
+            && seen.count < records_max
+            && bytes + entry.record.len() < bytes_max)
 }
 
 /// How many entries of a file stand after a position.
 pub(super) fn count(root: &Root, name: Name, bytes: &[u8], after: Option<Position>) -> u32 {
     let of = FileOf { site: root.site, name };
-    let later = |offset| after.is_none_or(|after| Position::of(name, offset) > after);
+    let later = |offset| after.is_none_or(|after| name.at(offset) > after);
     let found = entries(of, bytes).filter(|&(offset, _)| later(offset)).count();
     u32::try_from(found).expect("a file is small")
 }
