@@ -3,6 +3,7 @@
 //! Everything here is pure but [`exchange`], which makes the one connection of a request, and
 //! [`stdout`], which writes lines. The process around it is `edge::uplink`.
 
+pub mod certificate;
 pub mod datonis;
 pub mod exchange;
 pub mod pair;
