@@ -54,7 +54,7 @@ pub enum UplinkAnswer {
 /// The body of the process. Returns when the agent or the keeper is gone.
 ///
 /// Without `batches` it holds nothing of the share, needs no lease, and its requests carry no
-/// term.
+/// term: for `check`, and for a node's own distress.
 pub fn run(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
     let has_term = batches.is_some();
     if has_term && let Err(error) = lease.guard() {
@@ -118,6 +118,7 @@ fn serve(
             (CloudRequest::Batch { .. }, None) => {
                 without_request(&order, Verdict::Retry, "this uplink is given no batches")
             }
+            (CloudRequest::Alert, _) => sender.send_alert(&order, port.body()),
             (CloudRequest::Register { thing }, _) => {
                 let body = |thing: &_| datonis::register_body(thing, &setup.site, wall_ms());
                 sender.send_of_thing(&order, thing, datonis::REGISTER_PATH, body)
@@ -218,6 +219,19 @@ impl<'a> Sender<'a> {
         }
     }
 
+    /// An alert that was never journalled: it names no record.
+    fn send_alert(&self, order: &CloudOrder, line: &[u8]) -> CloudOutcome {
+        match (self.setup.kind, datonis::alert_body(line)) {
+            (CloudKind::Stdout, _) => {
+                self.under_lease(order, || Answer::none(stdout::write_records(line)))
+            }
+            (CloudKind::Datonis, Some(body)) => self.post(order, datonis::ALERTS_PATH, body, None),
+            (CloudKind::Datonis, None) => {
+                without_request(order, Verdict::BadContent, "the alert is not one line")
+            }
+        }
+    }
+
     fn send_of_thing(
         &self,
         order: &CloudOrder,
@@ -268,7 +282,9 @@ impl<'a> Sender<'a> {
                 "the lease had ended before it was sent",
             );
         }
-        self.trace.note(order);
+        if self.lease.is_some() {
+            self.trace.note(order);
+        }
         let answer = send();
         CloudOutcome {
             request: order.request,

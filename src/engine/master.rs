@@ -2,6 +2,7 @@
 //!
 //! What is ordered of the share next, the first that is due:
 //!
+//! 0. the reserve given up, if a proof failed for want of space;
 //! 1. the slots, once older leases are over;
 //! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
 //! 3. an append, in turn with what follows;
@@ -9,7 +10,8 @@
 //! 5. refused records into the declined store; else the next batch, if the uplink is free and
 //!    the cursor durable;
 //! 6. the nodes' records;
-//! 7. the sweep of forwarded segments, and of old claims.
+//! 7. the reserve file;
+//! 8. the sweep of forwarded segments, and of old claims.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -63,7 +65,9 @@ impl Engine {
 
     pub(super) fn order_master(&mut self, now: Now, out: &mut Out<'_>) {
         let Some(mandate) = &self.mandate else { return };
-        if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
+        if self.reserve.gives_up() {
+            self.order_give_up(now, out);
+        } else if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
             self.ask(now, Asked::Survey, ShareOrder::Survey, out);
         } else if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
@@ -99,7 +103,7 @@ impl Engine {
             self.order_nodes(now, NodesRead::Known, out);
             return true;
         }
-        self.order_sweep(now, out)
+        self.order_make(now, out) || self.order_sweep(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
@@ -109,14 +113,17 @@ impl Engine {
         if mandate.lock_lost_ms().is_some() && self.forward.presence != Presence::Absent {
             return u64::MAX;
         }
-        let hurried = self.cursor_ahead || self.journal.wants_segment();
-        let due_ms = if hurried { self.append_not_before_ms } else { u64::MAX };
+        let due_ms = match (self.cursor_ahead, self.journal.wants_segment()) {
+            (true, _) => 0,
+            (false, true) => self.append_not_before_ms(),
+            (false, false) => u64::MAX,
+        };
         due_ms.min(mandate.proof_due_ms()).max(self.proof_not_before_ms)
     }
 
     pub(super) fn order_proof(&mut self, now: Now, out: &mut Out<'_>) {
         // A segment that could not be made does not hold up the proof.
-        let may_create = now.ms >= self.append_not_before_ms;
+        let may_create = now.ms >= self.append_not_before_ms();
         let create = if may_create { self.journal.create() } else { [0, 0] };
         let marks = self.journal.marks(create);
         let may_try = !self.sight.is_lock_distrusted();
@@ -145,6 +152,8 @@ impl Engine {
                 self.resign(now, ReleaseReason::Lost, None, false, out);
             }
             ProofVerdict::Replaced => {
+                let inode = mandate.slot().locked;
+                self.distress.note_replaced(now.ms, term, inode);
                 out(Effect::Note(Note::Term { term, what: TermNote::FileReplaced }));
                 self.resign(now, ReleaseReason::Lost, None, false, out);
             }
@@ -160,6 +169,9 @@ impl Engine {
     /// A slot with these marks is durable.
     pub(super) fn named(&mut self, marks: &[LaneMark; 2], create: [u32; 2]) {
         self.journal.named(marks, create);
+        if create != [0, 0] {
+            self.reserve.wrote();
+        }
         self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
     }
 
@@ -238,7 +250,7 @@ impl Engine {
     }
 
     pub(super) fn order_append(&mut self, now: Now, at_once: bool, out: &mut Out<'_>) -> bool {
-        if now.ms < self.append_not_before_ms {
+        if now.ms < self.append_not_before_ms() {
             return false;
         }
         let Some(append) = self.journal.append(now.ms, self.settings.sync_ms, at_once) else {
@@ -252,6 +264,7 @@ impl Engine {
         let bytes = self.journal.appended(now.ms, lane);
         self.room.grew(lane, bytes);
         self.write_fault = None;
+        self.reserve.wrote();
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
     }
@@ -331,6 +344,7 @@ impl Engine {
             | Asked::Announce
             | Asked::Nodes { .. }
             | Asked::Tidy
+            | Asked::Reserve(_)
             | Asked::Release => {}
         }
     }
@@ -381,15 +395,22 @@ impl Engine {
                 .min(self.proof_due_ms())
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())
-                .min(self.nodes_due_ms);
+                .min(self.nodes_due_ms)
+                .min(self.reserve_due_ms(now_ms));
         }
         due_ms
+    }
+
+    /// No append, and no segment for one, before this: after a failure, or while the reserve
+    /// is not there.
+    fn append_not_before_ms(&self) -> u64 {
+        if self.reserve.is_awaited() { u64::MAX } else { self.append_not_before_ms }
     }
 
     pub(super) fn append_due_ms(&self) -> u64 {
         if self.journal.wants_segment() {
             return u64::MAX;
         }
-        self.journal.append_due_ms(self.settings.sync_ms).max(self.append_not_before_ms)
+        self.journal.append_due_ms(self.settings.sync_ms).max(self.append_not_before_ms())
     }
 }

@@ -4,14 +4,18 @@
 
 use core::fmt;
 
+use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::cloud::Reason;
+use super::distress::DistressNote;
 use super::election::Ground;
 use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
 use super::room::Told;
-use super::share::ShareError;
+use super::share::{ReserveSeen, ShareError};
 use super::slot::ReleaseReason;
+use super::telling::Phase;
+use crate::limits::{METRIC_MAX, THING_KEY_MAX};
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ pub enum Note {
     RedundancyRestored,
     NodeLost { node: NodeName, silent_ms: u64, stopped: bool },
     NodeReturned { node: NodeName },
+    Distress(DistressNote),
+    Reserve(ReserveSeen),
 }
 
 /// What happened to a term of our own.
@@ -113,13 +119,15 @@ impl Note {
         match self {
             Self::Term { what, .. } => what.level(),
             Self::JournalFill { told, .. } => told.level(),
+            Self::Distress(note) => note.level(),
             Self::Opened { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
             | Self::RedundancyRestored
+            | Self::KeeperGone
             | Self::NodeReturned { .. } => Level::Info,
-            Self::KeeperGone
+            Self::Reserve(_)
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -148,7 +156,7 @@ impl fmt::Display for Note {
             Self::ShareStalled { for_ms, order } => {
                 write!(out, "share: no answer to {order} for {for_ms} ms")
             }
-            Self::KeeperGone => write!(out, "keeper: gone; starting another"),
+            Self::KeeperGone => write!(out, "keeper: starting another"),
             Self::LockDoesNotExclude { master, term } => write!(
                 out,
                 "election: the lock was granted while {master}, master of term {term}, lives: \
@@ -202,6 +210,8 @@ impl fmt::Display for Note {
                 write!(out, "site: {node} has been silent for {silent_ms} ms")
             }
             Self::NodeReturned { node } => write!(out, "site: {node} is back"),
+            Self::Distress(note) => write!(out, "{note}"),
+            Self::Reserve(seen) => write!(out, "reserve: {}", seen.text()),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
     }
@@ -299,6 +309,39 @@ pub enum Alert {
         /// Records that are missing from the row of seqs, as far as is known yet.
         records: u64,
     },
+    /// A source cannot be read, or can be again.
+    Source {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// The thing that it is read for.
+        thing_key: String<THING_KEY_MAX>,
+        /// What it is read as.
+        metric: String<METRIC_MAX>,
+        /// Why it cannot be read.
+        fault: Reason,
+        /// For how long it could not, in ms.
+        lasted_ms: u64,
+        /// How many sources fail now.
+        failing: u32,
+    },
+    /// The gateway's clock is not set, or is again.
+    Clock {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// For how long it was not, in ms.
+        lasted_ms: u64,
+    },
+    /// Certificates of `ca_file` expire soon, or have; or all are good again.
+    Certificates {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// How many expire.
+        expiring: u32,
+        /// Of how many.
+        of: u32,
+        /// When the first of them does, in ms since the Unix epoch.
+        first_ms: u64,
+    },
 }
 
 impl Alert {
@@ -315,6 +358,26 @@ impl Alert {
             Self::JournalFill { told, .. } => told.condition(),
             Self::DeclinedDropping { .. } => "declined-dropping",
             Self::GroupDamaged { .. } => "group-damaged",
+            Self::Source { .. } => "source-failed",
+            Self::Clock { .. } => "clock-invalid",
+            Self::Certificates { .. } => "certificate-expiring",
+        }
+    }
+
+    /// What `alerts.level_min` is held against: an end is told if its beginning was.
+    pub const fn weight(&self) -> Level {
+        match self {
+            Self::Source { .. } | Self::Clock { .. } | Self::Certificates { .. } => Level::Warning,
+            Self::MasterChanged { .. }
+            | Self::RedundancyLost
+            | Self::RedundancyRestored
+            | Self::NodeLost { .. }
+            | Self::NodeReturned { .. }
+            | Self::CloudDeclining { .. }
+            | Self::CloudAccepting
+            | Self::JournalFill { .. }
+            | Self::DeclinedDropping { .. }
+            | Self::GroupDamaged { .. } => self.level(),
         }
     }
 
@@ -325,10 +388,16 @@ impl Alert {
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
             | Self::CloudAccepting
+            | Self::Source { phase: Phase::Clear, .. }
+            | Self::Clock { phase: Phase::Clear, .. }
+            | Self::Certificates { phase: Phase::Clear, .. }
             | Self::NodeReturned { .. } => Level::Info,
-            Self::MasterChanged { .. } | Self::RedundancyLost | Self::NodeLost { .. } => {
-                Level::Warning
-            }
+            Self::Source { phase: Phase::Raise, .. }
+            | Self::Clock { phase: Phase::Raise, .. }
+            | Self::Certificates { phase: Phase::Raise, .. }
+            | Self::MasterChanged { .. }
+            | Self::RedundancyLost
+            | Self::NodeLost { .. } => Level::Warning,
             Self::CloudDeclining { .. }
             | Self::DeclinedDropping { .. }
             | Self::GroupDamaged { .. } => Level::Error,

@@ -103,7 +103,7 @@ impl Engine {
         let job = match what {
             CloudRequest::Register { thing } => Job::Register(thing),
             CloudRequest::Alive { thing } => Job::Alive(thing),
-            CloudRequest::Batch { .. } => return,
+            CloudRequest::Batch { .. } | CloudRequest::Alert => return,
         };
         let Some(mandate) = &self.mandate else { return };
         let term = mandate.term();
@@ -282,6 +282,7 @@ impl Engine {
     /// They are in the store: the cursor passes them.
     pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
         self.refused = None;
+        self.reserve.wrote();
         if done.dropped > 0 {
             let records = done.dropped;
             out(Effect::Note(Note::DeclinedDropping { records }));

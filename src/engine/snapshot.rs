@@ -4,12 +4,13 @@ use core::fmt::Write as _;
 
 use heapless::{String, Vec};
 
+use super::distress::Condition;
 use super::forward::Presence;
 use super::ident::{Lane, NodeName};
 use super::room::Told;
 use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
 use super::{Engine, Stage};
-use crate::limits::NODES_MAX;
+use crate::limits::{CONDITIONS_MAX, NODES_MAX};
 
 impl Engine {
     /// The site at a glance, as this node sees it.
@@ -95,12 +96,9 @@ impl Engine {
         self.stage == Stage::Master && self.forward.failures() > 0 && !self.declining
     }
 
-    fn conditions(&self) -> Vec<&'static str, 16> {
+    fn conditions(&self) -> Vec<&'static str, CONDITIONS_MAX> {
         let holds = [
-            ("share-missing", self.stage == Stage::Closed && self.fault.is_some()),
-            ("share-stalled", self.keeper.stalled),
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
-            ("locks-do-not-exclude", self.sight.is_lock_distrusted()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
             ("journal-high", self.room.told() == Told::High),
             ("journal-dropping", self.room.told() == Told::Dropping),
@@ -108,6 +106,9 @@ impl Engine {
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),
         ];
-        holds.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
+        let own =
+            Condition::ALL.map(|condition| (condition.name(), self.distress.holds(condition)));
+        let all = own.into_iter().chain(holds);
+        all.filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
     }
 }

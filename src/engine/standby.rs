@@ -53,7 +53,9 @@ impl Engine {
             }
             return;
         }
-        if self.reload {
+        if self.reserve.gives_up() {
+            self.order_give_up(now, out);
+        } else if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
         } else if now.ms >= self.poll_due_ms {
@@ -64,7 +66,11 @@ impl Engine {
     }
 
     pub(super) fn standby_due_ms(&self) -> u64 {
-        if self.reload { 0 } else { self.poll_due_ms.min(self.record_due_ms) }
+        if self.reload || self.reserve.gives_up() {
+            0
+        } else {
+            self.poll_due_ms.min(self.record_due_ms)
+        }
     }
 
     fn order_poll(&mut self, now: Now, out: &mut Out<'_>) {
@@ -97,7 +103,10 @@ impl Engine {
             return;
         }
         match decision {
-            Decision::Wait => self.leave_lock_to_others(now),
+            Decision::Wait => {
+                self.reserve.stand_by();
+                self.leave_lock_to_others(now);
+            }
             Decision::LockDoesNotExclude => self.distrust(out),
             Decision::Claim(ground) => self.claim(now, ground, out),
         }
@@ -208,6 +217,7 @@ impl Engine {
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
         self.record_due_ms = now.ms;
         self.wish = None;
+        self.reserve.begin(now.ms);
         self.forward.begin(now.ms, &self.settings);
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));
         out(Effect::Collect { term });

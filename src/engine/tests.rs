@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod chaos;
+mod distress;
 mod scenarios;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
@@ -33,6 +34,11 @@ struct Share {
     lock: BTreeSet<usize>,
     frozen: bool,
     full: bool,
+    /// Free space; only claims, proofs without a segment and the reserve ask for it.
+    room: Option<u64>,
+    reserve: bool,
+    /// There is no data directory.
+    gone: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
     lies: bool,
@@ -55,6 +61,9 @@ struct Node {
     things: Vec<(CloudRequest, u64)>,
     notes: Vec<String>,
     alerts: Vec<Alert>,
+    /// The calls that were made, and when.
+    calls: Vec<(Call, u64)>,
+    calling: bool,
     lease_end_ms: u64,
     stopped: bool,
 }
@@ -70,6 +79,8 @@ struct Site {
     cloud_status: u16,
     /// A record that makes any batch bad content.
     poison: Option<(Term, u64)>,
+    /// Calls get no answer.
+    deaf: bool,
 }
 
 impl Site {
@@ -88,6 +99,7 @@ impl Site {
             cloud,
             cloud_status,
             poison: None,
+            deaf: false,
         }
     }
 
@@ -128,6 +140,15 @@ impl Site {
                     node.things.push((order.what, self.now_ms));
                 }
                 self.nodes[place].requests.push(order);
+            }
+            Effect::Call(call) => {
+                assert!(!node.calling, "A1: two callers");
+                node.calling = true;
+                node.calls.push((call, self.now_ms));
+            }
+            Effect::EndCall => {
+                node.calling = false;
+                self.event(place, Event::CallerGone);
             }
             Effect::Lease { end_ms } => node.lease_end_ms = end_ms,
             Effect::Collect { term } => {
@@ -173,6 +194,17 @@ impl Site {
                     reason: Reason::new(),
                 };
                 self.event(place, Event::Cloud(&outcome));
+            } else if self.nodes[place].calling && !self.deaf {
+                let outcome = CloudOutcome {
+                    request: 0,
+                    verdict: self.cloud,
+                    status: self.cloud_status,
+                    retry_after_ms: None,
+                    reason: Reason::new(),
+                };
+                self.nodes[place].calling = false;
+                self.event(place, Event::Call(&outcome));
+                self.event(place, Event::CallerGone);
             } else if !self.share.frozen && !self.nodes[place].orders.is_empty() {
                 let order = self.nodes[place].orders.remove(0);
                 self.answer(place, order);
@@ -272,6 +304,8 @@ fn node(place: usize) -> Node {
         things: Vec::new(),
         notes: Vec::new(),
         alerts: Vec::new(),
+        calls: Vec::new(),
+        calling: false,
         lease_end_ms: 0,
         stopped: false,
     }
@@ -287,6 +321,9 @@ impl Share {
             lock: BTreeSet::new(),
             frozen: false,
             full: false,
+            room: None,
+            reserve: false,
+            gone: false,
             class: ShareClass::Local,
             lies: false,
         }
@@ -296,7 +333,15 @@ impl Share {
         if self.full && order.wants_space() {
             return failed(ShareFault::NoSpace, "no space");
         }
+        if self.gone {
+            return failed(ShareFault::Missing, "no data directory");
+        }
+        if self.room == Some(0) && matches!(order, ShareOrder::Claim { .. } | ShareOrder::Prove(_))
+        {
+            return failed(ShareFault::NoSpace, "no space");
+        }
         match order {
+            ShareOrder::Reserve(order) => ShareOutcome::Reserve(self.keep_reserve(order)),
             ShareOrder::Open => {
                 self.unlock(place);
                 ShareOutcome::Opened {
@@ -348,6 +393,25 @@ impl Share {
                 ShareOutcome::Done
             }
             ShareOrder::Attach | ShareOrder::Tidy { .. } => ShareOutcome::Done,
+        }
+    }
+
+    fn keep_reserve(&mut self, order: share::ReserveOrder) -> share::ReserveSeen {
+        use share::{ReserveOrder, ReserveSeen};
+        match (order, self.reserve, self.room) {
+            (ReserveOrder::Make, true, _) => ReserveSeen::There,
+            (ReserveOrder::Make, false, Some(room)) if room < 2 => ReserveSeen::NoRoom,
+            (ReserveOrder::Make, false, room) => {
+                self.room = room.map(|room| room - 1);
+                self.reserve = true;
+                ReserveSeen::Made
+            }
+            (ReserveOrder::GiveUp, true, room) => {
+                self.room = room.map(|room| room + 1);
+                self.reserve = false;
+                ReserveSeen::GivenUp
+            }
+            (ReserveOrder::GiveUp, false, _) => ReserveSeen::Nothing,
         }
     }
 

@@ -12,6 +12,7 @@ mod checkers;
 mod cloud;
 mod commands;
 mod console;
+mod distress;
 mod first_look;
 mod freeze;
 mod frugal;
