@@ -113,7 +113,7 @@ pub const DISTRESS_BACKOFF_MS_MAX: u32 = 300_000;
 pub const REPLACED_SHOWN_MS: u32 = 600_000;
 /// A source that fails is told of once it has failed for so long: a reading or two that are
 /// missing are no failure.
-pub const SOURCE_TELL_HOLD_MS: u32 = 5_000;
+pub const SOURCE_TELL_HOLD_MS: u32 = 3_000;
 /// Sources that are told of as failed at a time; the log names all.
 pub const SOURCES_TOLD_MAX: usize = 16;
 /// A clock that is not set is told of after so long: a gateway without a battery is given the
@@ -197,7 +197,7 @@ pub const RESERVE_BYTES: usize = 256 << 10;
 /// It is made only while so many bytes are free, so that it never takes the last of them.
 pub const RESERVE_ROOM_BYTES: u64 = 4 * RESERVE_BYTES as u64;
 /// How often a missing reserve is tried to be made.
-pub const RESERVE_WAIT_MS: u32 = 5_000;
+pub const RESERVE_WAIT_MS: u32 = 2_000;
 /// Bytes of the journal; never above half of the free space at start.
 pub const JOURNAL_BYTES_MAX_DEFAULT: u64 = 1 << 30;
 /// Bytes of the declined store.

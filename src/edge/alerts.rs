@@ -8,6 +8,7 @@ use crate::engine::distress::Call;
 use crate::engine::ident::{NodeName, Term};
 use crate::engine::notes::{Alert, Level};
 use crate::engine::telling::Phase;
+use crate::limits::ALERTS_UNSTAMPED_MAX;
 
 /// What every alert of a node says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,31 @@ pub struct Sender<'a> {
     pub node: &'a NodeName,
     /// Our term.
     pub term: Term,
+}
+
+/// Alerts that wait in memory for a clock that is set, and then bear the time of when they were
+/// raised. At most [`ALERTS_UNSTAMPED_MAX`]: later ones are only logged.
+#[derive(Debug, Default)]
+pub struct Unstamped {
+    alerts: Vec<(u64, Alert)>,
+}
+
+impl Unstamped {
+    /// Takes one that was raised now, in ms of `CLOCK_BOOTTIME`.
+    pub fn push(&mut self, now_ms: u64, alert: &Alert) {
+        if self.alerts.len() < ALERTS_UNSTAMPED_MAX {
+            self.alerts.push((now_ms, alert.clone()));
+        }
+    }
+
+    /// The clock is set: gives all, each with the wall time of when it was raised.
+    pub fn take(&mut self, now_ms: u64, wall_ms: u64) -> Vec<(u64, Alert)> {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        for (at_ms, _) in &mut alerts {
+            *at_ms = wall_ms.saturating_sub(now_ms - *at_ms);
+        }
+        alerts
+    }
 }
 
 /// Writes an alert as one line, ended by `\n`.
@@ -190,7 +216,57 @@ fn write_figures(alert: &Alert, data: &mut String) {
 mod tests {
     use super::*;
     use crate::edge::json;
+    use crate::engine::distress::Condition;
     use crate::engine::election::Ground;
+
+    #[test]
+    fn alerts_wait_for_a_clock_and_are_stamped_back() {
+        let mut unstamped = Unstamped::default();
+        unstamped.push(1_000, &Alert::RedundancyLost);
+        unstamped.push(4_000, &Alert::RedundancyRestored);
+        let expected = [
+            (1_699_999_991_000, Alert::RedundancyLost),
+            (1_699_999_994_000, Alert::RedundancyRestored),
+        ];
+        assert_eq!(unstamped.take(10_000, 1_700_000_000_000), expected);
+        assert_eq!(unstamped.take(10_000, 1_700_000_000_000), []);
+        (0..100).for_each(|at_ms| unstamped.push(at_ms, &Alert::RedundancyLost));
+        assert_eq!(unstamped.take(100, 1_700_000_000_000).len(), ALERTS_UNSTAMPED_MAX);
+    }
+
+    #[test]
+    fn distress_is_one_line_of_json() {
+        let node = NodeName::parse("gw-2").expect("a name");
+        let sender = Sender { thing_key: "ha", site: "s", node: &node, term: 0 };
+        let mut call = Call {
+            condition: Condition::ShareMissing,
+            phase: Phase::Raise,
+            wall_ms: 1_600_000_000_000,
+            lasted_ms: 4_000,
+            evidence: heapless::String::try_from("\"/mnt\" is gone").expect("short"),
+            term: 0,
+            deadline_ms: 1,
+        };
+        let mut line = Vec::new();
+        write_call(&call, sender, &mut line);
+        assert_eq!(
+            String::from_utf8(line).expect("ASCII"),
+            "{\"alert\":{\"timestamp\":1600000000000,\"thing_key\":\"ha\",\"alert_type\":2,\
+             \"message\":\"gw-2: \\\"/mnt\\\" is gone: see that the share is mounted and is the \
+             right one\",\"data\":{\"site\":\"s\",\"node\":\"gw-2\",\"term\":0,\"condition\":\
+             \"share-missing\",\"state\":\"raised\",\"lasted_ms\":4000,\"detail\":\"\\\"/mnt\\\" is \
+             gone\"}}}\n"
+        );
+        call.phase = Phase::Clear;
+        let mut line = Vec::new();
+        write_call(&call, sender, &mut line);
+        let text = String::from_utf8(line).expect("ASCII");
+        assert!(
+            text.contains("\"alert_type\":0,") && text.contains("\"state\":\"cleared\""),
+            "{text}"
+        );
+        assert!(text.contains("share-missing is over after 4 s"), "{text}");
+    }
 
     #[test]
     fn an_alert_is_one_line_of_json() {

@@ -6,13 +6,13 @@
 //! 4. What is gathered grows only right before the engine is told: an `Append` takes all that
 //!    is gathered, and the engine says how much that is.
 //! 5. An alert raised while the clock is not set is gathered once it is, with the time of when
-//!    it was raised; so many wait as [`ALERTS_UNSTAMPED_MAX`] says.
+//!    it was raised.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use heapless::{Deque, Vec as List};
 
-use super::super::alerts::{self, Sender};
+use super::super::alerts::{self, Sender, Unstamped};
 use super::super::channel::Link;
 use super::super::children::{self, Child};
 use super::super::cloud::CloudSetup;
@@ -28,7 +28,7 @@ use crate::engine::notes::{Alert, Level, Note};
 use crate::engine::segment::GroupOf;
 use crate::engine::share::ShareOrder;
 use crate::engine::{Effect, Event};
-use crate::limits::{ALERTS_UNSTAMPED_MAX, COLLECTORS_ABANDONED_MAX};
+use crate::limits::COLLECTORS_ABANDONED_MAX;
 use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Exit, Pid};
@@ -93,7 +93,7 @@ pub(super) struct Hands {
     /// Alerts that are still to be gathered (4): the engine was at work when it raised them.
     alerts: Vec<u8>,
     /// Alerts that wait for a clock that is set, and when they were raised (5).
-    unstamped: Vec<(u64, Alert)>,
+    unstamped: Unstamped,
     is_clock_set: bool,
     number: u32,
 }
@@ -120,7 +120,7 @@ impl Hands {
             lease,
             uplink_socket: None,
             alerts: Vec::new(),
-            unstamped: Vec::new(),
+            unstamped: Unstamped::default(),
             is_clock_set: true,
             number: 0,
         }
@@ -154,7 +154,7 @@ impl Hands {
                 self.console.outcome_unknown();
                 self.gathers.iter_mut().for_each(Gather::clear);
                 self.alerts.clear();
-                self.unstamped.clear();
+                self.unstamped = Unstamped::default();
             }
             Effect::Note(note) => say(&note),
             Effect::Alert(alert) => self.gather_alert(&alert),
@@ -365,8 +365,8 @@ impl Hands {
     pub(super) fn gather_alert(&mut self, alert: &Alert) {
         if self.is_clock_set {
             self.gather_stamped(alert, wall_ms());
-        } else if self.unstamped.len() < ALERTS_UNSTAMPED_MAX && self.collecting.is_some() {
-            self.unstamped.push((boottime_ms(), alert.clone()));
+        } else if self.collecting.is_some() {
+            self.unstamped.push(boottime_ms(), alert);
         }
     }
 
@@ -374,8 +374,8 @@ impl Hands {
     pub(super) fn stamp_alerts(&mut self, now_ms: u64, wall_ms: Option<u64>) {
         self.is_clock_set = wall_ms.is_some();
         let Some(wall_ms) = wall_ms else { return };
-        for (raised_ms, alert) in std::mem::take(&mut self.unstamped) {
-            self.gather_stamped(&alert, wall_ms.saturating_sub(now_ms - raised_ms));
+        for (raised_ms, alert) in self.unstamped.take(now_ms, wall_ms) {
+            self.gather_stamped(&alert, raised_ms);
         }
     }
 

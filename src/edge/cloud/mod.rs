@@ -1,12 +1,13 @@
 //! The clouds that an uplink knows: what goes out, and what an answer means.
 //!
-//! Everything here is pure but [`exchange`], which makes the one connection of a request, and
-//! [`stdout`], which writes lines. The process around it is `edge::uplink`.
+//! Everything here is pure but [`exchange`], which makes the one connection of a request,
+//! [`peer`], which looks at a server's certificate, and [`stdout`], which writes lines. The process around it is `edge::uplink`.
 
 pub mod certificate;
 pub mod datonis;
 pub mod exchange;
 pub mod pair;
+pub mod peer;
 pub mod reason;
 pub mod stdout;
 pub mod verdict;
