@@ -106,7 +106,7 @@ pub const DISTRESS_NAME_HOLD_MS: u32 = NODE_SILENT_MS + DISTRESS_HOLD_MS;
 pub const TELL_EVERY_MS: u32 = 600_000;
 /// First and longest back-off of distress (before jitter). Nobody waits for it: it is slower
 /// than that of records.
-pub const DISTRESS_BACKOFF_MS_MIN: u32 = 4_000;
+pub const DISTRESS_BACKOFF_MS_MIN: u32 = 2_000;
 /// See [`DISTRESS_BACKOFF_MS_MIN`].
 pub const DISTRESS_BACKOFF_MS_MAX: u32 = 300_000;
 /// `lock-file-replaced` is over once that has not happened again for so long.

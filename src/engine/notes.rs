@@ -186,7 +186,7 @@ impl fmt::Display for Note {
             Self::RequestLate { after_ms } => {
                 write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
             }
-            Self::UplinkGone => write!(out, "uplink: gone; starting another when it is needed"),
+            Self::UplinkGone => write!(out, "uplink: another is started when it is needed"),
             Self::SegmentMissing { lane, term, segment } => write!(
                 out,
                 "journal: {} segment {term:08}-{segment:06} is named and not there; waiting for it",

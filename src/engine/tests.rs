@@ -195,16 +195,7 @@ impl Site {
                 };
                 self.event(place, Event::Cloud(&outcome));
             } else if self.nodes[place].calling && !self.deaf {
-                let outcome = CloudOutcome {
-                    request: 0,
-                    verdict: self.cloud,
-                    status: self.cloud_status,
-                    retry_after_ms: None,
-                    reason: Reason::new(),
-                };
-                self.nodes[place].calling = false;
-                self.event(place, Event::Call(&outcome));
-                self.event(place, Event::CallerGone);
+                self.answer_call(place);
             } else if !self.share.frozen && !self.nodes[place].orders.is_empty() {
                 let order = self.nodes[place].orders.remove(0);
                 self.answer(place, order);
@@ -214,6 +205,20 @@ impl Site {
                 break;
             }
         }
+    }
+
+    /// The cloud answers a call, and its process ends.
+    fn answer_call(&mut self, place: usize) {
+        let outcome = CloudOutcome {
+            request: 0,
+            verdict: self.cloud,
+            status: self.cloud_status,
+            retry_after_ms: None,
+            reason: Reason::new(),
+        };
+        self.nodes[place].calling = false;
+        self.event(place, Event::Call(&outcome));
+        self.event(place, Event::CallerGone);
     }
 
     fn verdict(&self, order: CloudOrder) -> Verdict {

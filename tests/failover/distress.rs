@@ -89,6 +89,28 @@ fn a_refused_configuration_a_lost_lock_file_and_failing_sources_are_told_once() 
 }
 
 #[test]
+fn a_cloud_that_never_answers_costs_one_short_lived_process() {
+    let mut scene = Scene::new(&Plan { timeout: 1_000, ..Plan::default() });
+    scene.start(&["a"]);
+    scene.receiver.behave(Behaviour::BlackHole);
+    let path = scene.site.data().join("edge.json");
+    fs::write(&path, b"{ nonsense").expect("it can be written");
+    hang_up(&scene, "a");
+    let caller = scene.site.wait("a caller", 10, |site| site.part("a", Part::Caller));
+    scene.site.wait("the caller to be ended", 20, |site| {
+        let status = site.status("a").expect("the agent answers all the while");
+        assert!(status["lease_ms"].as_u64() > Some(0), "no heartbeat is missed: {status}");
+        (site.part("a", Part::Caller) != Some(caller)).then_some(())
+    });
+    scene.receiver.behave(Behaviour::Answer(200));
+    wait_distress(&scene, "a", "config-refused", &["raised"]);
+    scene.site.wait("the last caller to end", 10, |site| {
+        site.part("a", Part::Caller).is_none().then_some(())
+    });
+    scene.judge();
+}
+
+#[test]
 fn the_end_of_a_child_is_logged_with_its_reason() {
     let mut plan = Plan::default();
     plan.sources.push(json!({ "file": { "path": "/proc/uptime", "field": 1, "metric": "up" } }));

@@ -75,6 +75,8 @@ pub enum Part {
     Uplink,
     /// Its child on files and devices.
     Collector,
+    /// Its child that tells the cloud of its own distress.
+    Caller,
 }
 
 impl Part {
@@ -85,6 +87,7 @@ impl Part {
             Self::Keeper => "edge-keeper",
             Self::Uplink => "edge-uplink",
             Self::Collector => "edge-collector",
+            Self::Caller => "edge-distress",
         }
     }
 }

@@ -79,6 +79,7 @@ impl Chaos {
         site.settings.seize_ms = 10_000;
         // Requests that need nothing of the share.
         site.settings.alive_every_ms.push(400).expect("room");
+        site.settings.alerts = Some(notes::Level::Info);
         site.share.class = class;
         site.share.lies = lies;
         let hosts = (0..nodes).map(|_| Host::default()).collect();
@@ -109,6 +110,7 @@ impl Chaos {
             host.dead_until_ms = host.dead_until_ms.min(self.site.now_ms);
         }
         self.site.cloud = Verdict::Accepted;
+        (self.site.share.room, self.site.share.full) = (None, false);
         let healed_end_ms = self.site.now_ms + 160_000;
         while self.site.now_ms < healed_end_ms {
             self.quiet = self.site.now_ms + 30_000 > healed_end_ms;
@@ -131,6 +133,8 @@ impl Chaos {
                 self.site.event(place, Event::Switchover { to: None });
             }
             22..24 if self.is_up(place) => self.lose_keeper(place),
+            26..30 => (self.site.share.room, self.site.share.full) = (Some(0), true),
+            30..38 => (self.site.share.room, self.site.share.full) = (None, false),
             24..26 if self.is_up(place) && self.site.nodes[place].uplink => {
                 self.site.nodes[place].uplink = false;
                 self.site.nodes[place].requests.clear();
@@ -249,6 +253,9 @@ impl Chaos {
 
     fn move_requests(&mut self, place: usize) {
         let now_ms = self.site.now_ms;
+        if self.site.nodes[place].calling && self.dice.one_in(50) {
+            self.site.answer_call(place);
+        }
         for order in std::mem::take(&mut self.site.nodes[place].requests) {
             let at_ms = now_ms + self.dice.below(40);
             self.hosts[place].starting.push((at_ms, order));
