@@ -159,7 +159,7 @@ fn message(alert: &Alert, node: &NodeName) -> String {
         }
         Alert::Certificates { phase: Phase::Raise, expiring, of, first_ms } => format!(
             "{expiring} of {of} certificates of ca_file expire soon or have expired, the first on \
-             {}",
+             {}: renew them",
             Utc(*first_ms).day()
         ),
         Alert::Certificates { phase: Phase::Clear, of, .. } => {

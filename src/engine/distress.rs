@@ -33,7 +33,7 @@ use super::telling::{Patience, Phase, Telling};
 use super::{Effect, Engine, Now, Out, Stage};
 use crate::limits::{
     DISTRESS_BACKOFF_MS_MAX, DISTRESS_BACKOFF_MS_MIN, DISTRESS_HOLD_MS, DISTRESS_REPLACED_HOLD_MS,
-    REPLACED_SHOWN_MS, TELL_EVERY_MS,
+    REPLACED_SHOWN_MS, TELL_EVERY_MS, WALL_MS_MIN,
 };
 
 /// What a node tells of itself. Another condition is another variant here, and a row each in
@@ -283,7 +283,12 @@ impl Distress {
 
     /// Takes in whether a condition holds, with what was seen; tells how long it lasted if
     /// this is its end, and 0 if it is its beginning.
-    fn see(&mut self, now: Now, condition: Condition, seen: Option<Evidence>) -> Option<u64> {
+    pub(super) fn see(
+        &mut self,
+        now: Now,
+        condition: Condition,
+        seen: Option<Evidence>,
+    ) -> Option<u64> {
         let entry = &mut self.entries[condition as usize];
         let holds = seen.is_some();
         let changed = holds != entry.holds;
@@ -301,22 +306,27 @@ impl Distress {
     }
 
     /// The next call, if one is to be made now (A1, A3).
-    fn next_call(&mut self, now_ms: u64, term: Term, settings: &Settings) -> Option<Call> {
+    pub(super) fn next_call(&mut self, now: Now, term: Term, settings: &Settings) -> Option<Call> {
         let least = settings.alerts?;
-        if self.caller != Caller::Absent || now_ms < self.wait_until_ms {
+        if self.caller != Caller::Absent || now.ms < self.wait_until_ms {
             return None;
         }
         let wanted = |condition: &Condition| condition.level() >= least;
         let wish = |condition| Some((condition, self.entries[condition as usize].telling.wish()?));
         let (condition, phase) = Condition::ALL.into_iter().filter(wanted).find_map(wish)?;
-        let deadline_ms = now_ms + u64::from(settings.timeout_ms);
+        let deadline_ms = now.ms + u64::from(settings.timeout_ms);
         self.caller = Caller::Calling { condition, phase, deadline_ms };
         let entry = &mut self.entries[condition as usize];
         let lasted_ms = match entry.lasted_ms {
             Some((told, lasted_ms)) if told == phase => lasted_ms,
-            Some(_) | None => entry.telling.lasted_ms(now_ms, phase),
+            Some(_) | None => entry.telling.lasted_ms(now.ms, phase),
         };
         entry.lasted_ms = Some((phase, lasted_ms));
+        if entry.changed_wall_ms < WALL_MS_MIN {
+            // the clock was not set then; by now it may be
+            let ago_ms = now.ms.saturating_sub(entry.telling.moment_ms(phase));
+            entry.changed_wall_ms = now.wall_ms.saturating_sub(ago_ms);
+        }
         let (wall_ms, evidence) = (entry.changed_wall_ms, entry.evidence.clone());
         Some(Call { condition, phase, wall_ms, lasted_ms, evidence, term, deadline_ms })
     }
@@ -408,7 +418,7 @@ impl Engine {
             return;
         }
         let term = self.mandate.as_ref().map_or(0, super::Mandate::term);
-        if let Some(call) = self.distress.next_call(now.ms, term, &self.settings) {
+        if let Some(call) = self.distress.next_call(now, term, &self.settings) {
             out(Effect::Call(call));
         }
     }

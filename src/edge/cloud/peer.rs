@@ -15,9 +15,10 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use super::certificate::end_of;
 
-/// The end of the certificate that this server shows, in ms since the Unix epoch. Waits for as
-/// long as that takes: whoever calls it does so in a process that can be given up.
-pub fn end_of_server(host: &str, port: u16) -> io::Result<u64> {
+/// The end of the certificate that the server of this name shows at the other end of a
+/// connection, in ms since the Unix epoch. Waits for as long as that takes: whoever calls it does
+/// so in a process that can be given up.
+pub fn end_of_server(host: &str, mut socket: TcpStream) -> io::Result<u64> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -27,7 +28,6 @@ pub fn end_of_server(host: &str, port: u16) -> io::Result<u64> {
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut socket = TcpStream::connect((host, port))?;
     while connection.is_handshaking() {
         connection.complete_io(&mut socket)?;
     }
@@ -130,7 +130,8 @@ mod tests {
                 connection.complete_io(&mut socket).expect("a handshake");
             }
         });
-        assert_eq!(end_of_server("localhost", port).expect("told"), 1_935_792_000_000);
+        let socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        assert_eq!(end_of_server("localhost", socket).expect("told"), 1_935_792_000_000);
         server.join().expect("ended");
     }
 }

@@ -4,6 +4,7 @@
 //! The share is looked at by a child, within [`SURVEY_MS_MAX`]; the cloud is asked by an uplink
 //! without a term, within `cloud.timeout_ms`.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::apart::{Failure, Work, receive};
@@ -198,7 +199,9 @@ fn check_ends(ends_ms: &[u64], of: &str, report: &mut Report) {
 fn check_server(url: &str, timeout_ms: u32, report: &mut Report) {
     let Some((host, port)) = peer::address_of(url) else { return };
     let work = Work::begin("edge-check", |teller| {
-        let end = peer::end_of_server(host, port).map_err(|error| error.to_string());
+        let socket = TcpStream::connect((host, port));
+        let end = socket.and_then(|socket| peer::end_of_server(host, socket));
+        let end = end.map_err(|error| error.to_string());
         let bytes = end.map(u64::to_le_bytes);
         teller.tell(bytes.as_ref().map(<[u8; 8]>::as_slice).map_err(String::as_str));
     });

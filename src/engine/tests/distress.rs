@@ -118,6 +118,17 @@ fn a_call_without_an_answer_ends_at_its_deadline_and_is_made_again() {
 }
 
 #[test]
+fn a_call_made_before_the_clock_was_set_bears_the_right_time_after() {
+    let settings = Settings { alerts: Some(Level::Info), ..Settings::default() };
+    let mut distress = distress::Distress::new(1);
+    let at = |ms, wall_ms| Now { ms, wall_ms };
+    let seen = heapless::String::try_from("gone").ok();
+    distress.see(at(10_000, 5_000), Condition::ConfigRefused, seen);
+    let call = distress.next_call(at(70_000, 1_800_000_000_000), 0, &settings).expect("a call");
+    assert_eq!(call.wall_ms, 1_799_999_940_000, "a minute ago");
+}
+
+#[test]
 fn a_refused_configuration_is_told_until_a_good_one_is_taken() {
     let mut site = site(1);
     site.event(0, Event::Judged { refused: Some("edge.json:1:1: expected an object") });
