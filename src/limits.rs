@@ -88,6 +88,8 @@ pub const SEGMENT_WAIT_MS: u32 = 500;
 /// No share hides a name that exists for longer (NFS: 30 s, measured): a named segment that
 /// is still not seen is gone.
 pub const SEGMENT_HIDDEN_MS_MAX: u32 = 60_000;
+/// An NFS 4 lease beyond this, in s, is told: a lost host's lock comes free after one to two.
+pub const NFS_LEASE_S_MAX: u32 = 25;
 /// Things are registered after the first batch, or this long after forwarding began.
 pub const REGISTER_WAIT_MS: u32 = 10_000;
 
@@ -148,6 +150,11 @@ pub const CONDITIONS_MAX: usize = 32;
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
 pub const SECRET_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of what is said of a mount, and remarks that are told.
+pub const MOUNT_TEXT_MAX: usize = 200;
+/// See [`MOUNT_TEXT_MAX`].
+pub const MOUNT_REMARKS_MAX: usize = 5;
 
 // --- the configuration's texts ----------------------------------------------------------
 

@@ -16,6 +16,8 @@
 mod check;
 mod fields;
 mod files;
+#[cfg(test)]
+mod manual;
 mod schema;
 #[cfg(test)]
 mod tests;

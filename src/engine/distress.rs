@@ -46,6 +46,8 @@ pub enum Condition {
     ShareStalled,
     /// The share lock was granted while its holder lived.
     LocksDoNotExclude,
+    /// The share is mounted so that its locks are worthless.
+    UnsafeMount,
     /// `edge.lock` or `edge.terms` was deleted or replaced under a master.
     LockFileReplaced,
     /// The configuration that was read last was refused; the one before is in force.
@@ -56,10 +58,11 @@ pub enum Condition {
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ShareMissing,
         Self::ShareStalled,
         Self::LocksDoNotExclude,
+        Self::UnsafeMount,
         Self::LockFileReplaced,
         Self::ConfigRefused,
         Self::NoSpace,
@@ -71,6 +74,7 @@ impl Condition {
             Self::ShareMissing => "share-missing",
             Self::ShareStalled => "share-stalled",
             Self::LocksDoNotExclude => "locks-do-not-exclude",
+            Self::UnsafeMount => "unsafe-mount",
             Self::LockFileReplaced => "lock-file-replaced",
             Self::ConfigRefused => "config-refused",
             Self::NoSpace => "no-space",
@@ -83,7 +87,7 @@ impl Condition {
             Self::ShareMissing | Self::ShareStalled | Self::ConfigRefused | Self::NoSpace => {
                 Level::Error
             }
-            Self::LocksDoNotExclude | Self::LockFileReplaced => Level::Critical,
+            Self::LocksDoNotExclude | Self::UnsafeMount | Self::LockFileReplaced => Level::Critical,
         }
     }
 
@@ -95,6 +99,7 @@ impl Condition {
             Self::LocksDoNotExclude => {
                 "mount the share so that locks exclude (see check), then send this node SIGHUP"
             }
+            Self::UnsafeMount => "mount the share with other options, then restart this node",
             Self::LockFileReplaced => {
                 "keep backup, sync and clean-up jobs away from the data directory"
             }
@@ -108,8 +113,8 @@ impl Condition {
         let hold_ms = match self {
             Self::ShareMissing | Self::ShareStalled | Self::NoSpace => DISTRESS_HOLD_MS,
             Self::LockFileReplaced => DISTRESS_REPLACED_HOLD_MS,
-            // neither passes by itself
-            Self::LocksDoNotExclude | Self::ConfigRefused => 0,
+            // none of them passes by itself
+            Self::LocksDoNotExclude | Self::UnsafeMount | Self::ConfigRefused => 0,
         };
         Patience { hold_ms, every_ms: TELL_EVERY_MS }
     }
@@ -118,7 +123,10 @@ impl Condition {
     const fn is_told_elsewhere(self, phase: Phase) -> bool {
         match self {
             Self::ShareMissing | Self::ShareStalled => true,
-            Self::LocksDoNotExclude | Self::LockFileReplaced | Self::ConfigRefused => {
+            Self::LocksDoNotExclude
+            | Self::UnsafeMount
+            | Self::LockFileReplaced
+            | Self::ConfigRefused => {
                 matches!(phase, Phase::Raise)
             }
             Self::NoSpace => false,
@@ -435,11 +443,15 @@ impl Engine {
                 Some(clipped(format_args!("no answer to {}", asked.name())))
             }
             Condition::LocksDoNotExclude => {
-                let slot = self.sight.newest().filter(|_| self.sight.is_lock_distrusted())?;
+                let slot = self.sight.newest().filter(|_| self.sight.was_lock_given_twice())?;
                 Some(clipped(format_args!(
                     "the lock was granted while {}, master of term {}, went on writing its slot",
                     slot.node, slot.term
                 )))
+            }
+            Condition::UnsafeMount => {
+                let because = self.mount.unsafe_because.as_ref()?;
+                Some(clipped(format_args!("{because}")))
             }
             Condition::LockFileReplaced => {
                 self.distress.replaced.as_ref().map(|(evidence, _)| evidence.clone())

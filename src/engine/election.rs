@@ -24,7 +24,8 @@
 //! - E1: silence grows only over gaps that our own successful observations bound; a changed
 //!   slot ends it.
 //! - E2: no claim rests on the lock alone: the number claimed is above every number seen.
-//! - E3: a lock that was found not to exclude is not tried again until it is trusted anew.
+//! - E3: a lock that was found not to exclude is not tried again until it is trusted anew; one of
+//!   a mount that is judged unsafe never.
 //!
 //! It is not for what a master does with its term: that is `mandate`.
 
@@ -44,6 +45,7 @@ pub struct Sight {
     release_seen_ms: Option<u64>,
     lock: LockSeen,
     lock_distrusted: bool,
+    mount_is_unsafe: bool,
     taken: Term,
 }
 
@@ -96,6 +98,7 @@ impl Default for Sight {
             release_seen_ms: None,
             lock: LockSeen::Left,
             lock_distrusted: false,
+            mount_is_unsafe: false,
             taken: 0,
         }
     }
@@ -167,8 +170,18 @@ impl Sight {
         self.lock_distrusted = true;
     }
 
-    /// Whether the lock was shown not to exclude.
+    /// What the mount's options say of its locks; SIGHUP does not change that.
+    pub fn judge_mount(&mut self, is_safe: bool) {
+        self.mount_is_unsafe = !is_safe;
+    }
+
+    /// Whether the lock is left alone (E3).
     pub fn is_lock_distrusted(&self) -> bool {
+        self.lock_distrusted || self.mount_is_unsafe
+    }
+
+    /// Whether the lock was shown not to exclude.
+    pub fn was_lock_given_twice(&self) -> bool {
         self.lock_distrusted
     }
 
@@ -207,7 +220,7 @@ impl Sight {
 
     /// What the next poll does with the lock.
     pub fn lock_wish(&self, now_ms: u64, node: &NodeName, settings: &Settings) -> LockWish {
-        if self.lock_distrusted {
+        if self.is_lock_distrusted() {
             return LockWish::Leave;
         }
         let Some(slot) = &self.newest else { return LockWish::Try };
@@ -240,7 +253,7 @@ impl Sight {
             let ours = self.is_our_turn(now_ms, node, settings);
             return if free && ours { Decision::Claim(Ground::Released) } else { seize };
         }
-        if !held || slot.locked == 0 || self.lock_distrusted {
+        if !held || slot.locked == 0 || self.is_lock_distrusted() {
             return seize;
         }
         if slot.class == class && class != ShareClass::Doubtful {

@@ -68,7 +68,7 @@ use reserve::Reserve;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
-use share::{ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
+use share::{MountJudgement, ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
 use slot::ReleaseReason;
 
 use crate::limits::{
@@ -239,6 +239,8 @@ pub struct Engine {
     stage: Stage,
     site: Option<SiteId>,
     class: ShareClass,
+    /// What was last said of its mount.
+    mount: MountJudgement,
     /// Free space when the share was opened, in bytes.
     free_bytes: u64,
     keeper: Keeper,
@@ -304,6 +306,7 @@ impl Engine {
             stage: Stage::Closed,
             site: None,
             class: ShareClass::Doubtful,
+            mount: MountJudgement::default(),
             free_bytes: u64::MAX,
             keeper: Keeper {
                 present: false,
@@ -463,9 +466,9 @@ impl Engine {
             return;
         }
         match (asked, outcome) {
-            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes }) => {
+            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes, mount }) => {
                 self.free_bytes = *free_bytes;
-                self.opened(*site, *class, out);
+                self.opened(*site, *class, mount, out);
             }
             (Asked::Poll { all }, ShareOutcome::Polled(polled)) => {
                 self.polled(now, all, polled, out);

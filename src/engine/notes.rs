@@ -15,7 +15,7 @@ use super::room::Told;
 use super::share::{ReserveSeen, ShareError};
 use super::slot::ReleaseReason;
 use super::telling::Phase;
-use crate::limits::{METRIC_MAX, THING_KEY_MAX};
+use crate::limits::{METRIC_MAX, MOUNT_TEXT_MAX, THING_KEY_MAX};
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -48,6 +48,7 @@ impl Level {
 #[allow(clippy::large_enum_variant, reason = "no heap in the engine")]
 pub enum Note {
     Opened { site: SiteId, class: ShareClass },
+    Mount { text: String<MOUNT_TEXT_MAX>, is_unsafe: bool },
     ShareFailed(ShareError),
     ShareBack { after_ms: u64 },
     ShareStalled { for_ms: u64, order: &'static str },
@@ -128,6 +129,7 @@ impl Note {
             | Self::KeeperGone
             | Self::NodeReturned { .. } => Level::Info,
             Self::Reserve(_)
+            | Self::Mount { is_unsafe: false, .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -140,9 +142,16 @@ impl Note {
             | Self::DeclinedDropping { .. }
             | Self::SegmentGone { .. }
             | Self::GroupDamaged { .. } => Level::Error,
-            Self::LockDoesNotExclude { .. } => Level::Critical,
+            Self::LockDoesNotExclude { .. } | Self::Mount { is_unsafe: true, .. } => {
+                Level::Critical
+            }
         }
     }
+}
+
+fn write_mount(out: &mut fmt::Formatter<'_>, text: &str, is_unsafe: bool) -> fmt::Result {
+    let until = "; until then locks are left alone, and only silence counts";
+    write!(out, "mount: {text}{}", if is_unsafe { until } else { "" })
 }
 
 impl fmt::Display for Note {
@@ -151,6 +160,7 @@ impl fmt::Display for Note {
             Self::Opened { site, class } => {
                 write!(out, "share: opened site {site}, class {}", class.name())
             }
+            Self::Mount { text, is_unsafe } => write_mount(out, text, *is_unsafe),
             Self::ShareFailed(error) => write!(out, "{error}"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms, order } => {
@@ -169,13 +179,13 @@ impl fmt::Display for Note {
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason, records: 0 } => {
-                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
+            Self::CloudDeclining { status, reason, records } => {
+                let (whom, then) = match records {
+                    0 => ("us", "trying again after a pause"),
+                    _ => ("records", "they are kept in declined/"),
+                };
+                write!(out, "cloud: refuses {whom} with {status}: {reason}; {then}")
             }
-            Self::CloudDeclining { status, reason, .. } => write!(
-                out,
-                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
-            ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::slot::Slot;
-use crate::limits::{ADVERTISE_MAX, NODES_MAX, SLOTS};
+use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
 
 /// An operation on the share.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -387,6 +387,8 @@ pub enum ShareOutcome {
         class: ShareClass,
         /// What is free there, in bytes; `u64::MAX`: not told.
         free_bytes: u64,
+        /// What its mount's options say.
+        mount: MountJudgement,
     },
     /// `Load`: the files follow as the frame's body.
     Loaded,
@@ -423,6 +425,15 @@ pub enum ShareOutcome {
     Reserve(ReserveSeen),
     /// It could not be done.
     Failed(ShareError),
+}
+
+/// What the options of the share's mount say of it, for people, with the remedies.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MountJudgement {
+    /// Its locks cannot be believed at all.
+    pub unsafe_because: Option<String<MOUNT_TEXT_MAX>>,
+    /// What works and could be better.
+    pub remarks: Vec<String<MOUNT_TEXT_MAX>, MOUNT_REMARKS_MAX>,
 }
 
 /// Why a share operation failed.

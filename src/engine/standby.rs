@@ -7,8 +7,8 @@ use super::ident::{Cursor, NodeName, Role, ShareClass, SiteId, Term};
 use super::mandate::Mandate;
 use super::notes::{Alert, Note, TermNote};
 use super::share::{
-    FaultClass, LockWish, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll, Polled, ShareError,
-    ShareOrder, Survey,
+    FaultClass, LockWish, MountJudgement, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll,
+    Polled, ShareError, ShareOrder, Survey,
 };
 use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{
@@ -22,7 +22,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn opened(&mut self, site: SiteId, class: ShareClass, out: &mut Out<'_>) {
+    pub(super) fn opened(
+        &mut self,
+        site: SiteId,
+        class: ShareClass,
+        mount: &MountJudgement,
+        out: &mut Out<'_>,
+    ) {
         if self.site.is_some_and(|known| known != site) {
             // Another site altogether: nothing that we saw before holds.
             self.sight = super::election::Sight::default();
@@ -39,6 +45,20 @@ impl Engine {
         self.list_due_ms = 0;
         self.stage = Stage::Loading;
         out(Effect::Note(Note::Opened { site, class }));
+        self.judge_mount(mount, out);
+    }
+
+    /// A mount whose options make its locks worthless is as a lock that does not exclude.
+    fn judge_mount(&mut self, mount: &MountJudgement, out: &mut Out<'_>) {
+        self.sight.judge_mount(mount.unsafe_because.is_none());
+        if self.mount == *mount {
+            return;
+        }
+        self.mount.clone_from(mount);
+        for remark in mount.unsafe_because.iter().chain(&mount.remarks) {
+            let is_unsafe = mount.unsafe_because.as_ref() == Some(remark);
+            out(Effect::Note(Note::Mount { text: remark.clone(), is_unsafe }));
+        }
     }
 
     pub(super) fn open_failed(&mut self, now: Now) {

@@ -41,6 +41,7 @@ struct Share {
     gone: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
+    mount: MountJudgement,
     lies: bool,
 }
 
@@ -330,6 +331,7 @@ impl Share {
             reserve: false,
             gone: false,
             class: ShareClass::Local,
+            mount: MountJudgement::default(),
             lies: false,
         }
     }
@@ -353,6 +355,7 @@ impl Share {
                     site: SiteId([1; 16]),
                     class: self.class,
                     free_bytes: u64::MAX,
+                    mount: self.mount.clone(),
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,

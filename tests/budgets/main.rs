@@ -1,8 +1,10 @@
 //! Takeover, memory and processor time, printed beside their budgets; nothing is asserted.
 //!
-//! `cargo run --release --example budgets [-- ROUNDS [IDLE_SECONDS]]`, by default 5 rounds and
-//! 20 s. The budgets are those of a static musl build; what was built is said above the table.
+//! `cargo run --release --example budgets [-- ROUNDS [IDLE_SECONDS [BACKLOG_MB]]]`, by default 5
+//! rounds, 20 s and 1000 MB; 0 MB leaves the backlog out. The budgets are those of a static musl
+//! build; what was built is said above the table.
 
+mod backlog;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 use support::figures::{self, median_and_worst, ms};
 use support::processes::{self, Memory};
 use support::producer::Producer;
-use support::receiver::Receiver;
+use support::receiver::{Behaviour, Receiver};
 use support::site::{Part, Plan, Site};
 use support::{binary, now_ns};
 
@@ -24,6 +26,8 @@ const READINGS_PER_SECOND: u64 = 500;
 struct Bench {
     site: Site,
     receiver: Receiver,
+    /// The cloud hangs up between two measurements, so that the backlog stays.
+    keeps_backlog: bool,
 }
 
 /// Times in ms, one of each a round.
@@ -42,7 +46,7 @@ struct Row {
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let mut number = |default| arguments.next().map_or(default, |n| n.unwrap_or(default));
-    let (rounds, idle_seconds) = (number(5), number(20).max(1));
+    let (rounds, idle_seconds, backlog_mb) = (number(5), number(20).max(1), number(1_000));
     let binary = binary::beside_example();
     let receiver = Receiver::start();
     // the product's own times; readings, where there are any, are sent at once
@@ -53,20 +57,33 @@ fn main() {
         seize: 60_000,
         sync: 200,
         timeout: 10_000,
+        // the whole backlog is to be kept
+        journal_bytes: 2_000_000 * backlog_mb.max(1_000),
         ..Plan::default()
     };
-    let mut bench = Bench { site: Site::new(&binary, &receiver, &plan), receiver };
+    let site = Site::new(&binary, &receiver, &plan);
+    let mut bench = Bench { site, receiver, keeps_backlog: false };
     print_machine(&binary, bench.site.scratch());
     bench.begin();
     let mut rows = bench.measure_idle(idle_seconds);
     // enough for a batch to wait whenever the master ends
     let producer = Producer::start(bench.site.sockets(&NODES), READINGS_PER_SECOND);
-    let killed = bench.measure_takeovers(rounds, |site, node| site.kill(node, Part::Agent));
+    let kill = |bench: &mut Bench, rounds| {
+        bench.measure_takeovers(rounds, |site, node| site.kill(node, Part::Agent))
+    };
+    let killed = kill(&mut bench, rounds);
     let stopped = bench.measure_takeovers(rounds, |site, node| {
         site.stop(node);
     });
-    drop(producer);
     rows.extend(takeover_rows(&killed, &stopped));
+    if backlog_mb > 0 {
+        let without = bench.measure_costs(rounds, kill);
+        drop(producer);
+        println!("backlog: {}", bench.fill(backlog_mb * 1_000_000));
+        bench.keeps_backlog = true;
+        let with = bench.measure_costs(rounds, kill);
+        rows.extend(backlog::rows(&without, &with, bench.watch_memory()));
+    }
     print_table(&rows, rounds, idle_seconds);
     println!("load average at the end: {}", figures::load_average());
 }
@@ -162,6 +179,12 @@ impl Bench {
         ]
     }
 
+    fn hold_backlog(&self) {
+        if self.keeps_backlog {
+            self.receiver.behave(Behaviour::HangUp);
+        }
+    }
+
     /// Ends the master in some way, again and again; the ended node becomes the next standby.
     fn measure_takeovers(&mut self, rounds: u64, end: impl Fn(&mut Site, &str)) -> Times {
         let mut times = Times::default();
@@ -170,6 +193,9 @@ impl Bench {
             let standby = NODES.into_iter().find(|node| *node != master.node).expect("two nodes");
             self.site.wait_standby(standby);
             let socket = self.site.socket(standby);
+            if self.keeps_backlog {
+                self.receiver.behave(Behaviour::Answer(200));
+            }
             // another moment of the standby's poll in each round
             thread::sleep(Duration::from_millis(now_ns() % 500));
             let watcher = thread::spawn(move || watch_role(&socket));
@@ -182,6 +208,7 @@ impl Bench {
             let Some(first) = first else { panic!("no takeover\n{}", self.site.report()) };
             times.until_master.push(ms(master_ns.saturating_sub(since_ns)));
             times.until_request.push(ms(first.accepted_ns.saturating_sub(since_ns)));
+            self.hold_backlog();
             self.site.start(&master.node);
         }
         times

@@ -37,6 +37,8 @@ pub struct Plan {
     pub seize: u32,
     /// `journal.sync_ms`
     pub sync: u32,
+    /// `journal.bytes_max`
+    pub journal_bytes: u64,
     /// `cloud.timeout_ms`
     pub timeout: u32,
     /// `cloud.batch_records_max`
@@ -56,6 +58,7 @@ impl Default for Plan {
             fence: 1_500,
             seize: 20_000,
             sync: 50,
+            journal_bytes: 1 << 30,
             timeout: 5_000,
             batch_records: 500,
             batch_age: 200,
@@ -454,7 +457,7 @@ fn configuration(url: &str, plan: &Plan) -> Value {
             "fence_ms": plan.fence,
             "seize_ms": plan.seize,
         },
-        "journal": { "sync_ms": plan.sync },
+        "journal": { "sync_ms": plan.sync, "bytes_max": plan.journal_bytes },
         "things": [
             { "thing_key": THING, "name": "Compressor" },
             { "thing_key": HOST_THING, "name": "Gateway", "sources": plan.sources },

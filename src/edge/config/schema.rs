@@ -12,7 +12,7 @@ use crate::limits::{
 };
 
 /// What a value must be.
-enum Shape {
+pub(super) enum Shape {
     /// An object with these fields.
     Object(&'static [Field]),
     /// A list of at most so many.
@@ -31,10 +31,10 @@ enum Shape {
     Choice(&'static [&'static str]),
 }
 
-struct Field {
-    name: &'static str,
-    is_required: bool,
-    shape: Shape,
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) is_required: bool,
+    pub(super) shape: Shape,
 }
 
 const fn required(name: &'static str, shape: Shape) -> Field {
@@ -50,7 +50,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// A pebibyte.
 const STORE_BYTES_MAX: u64 = 1 << 50;
 
-const EDGE: Shape = Shape::Object(&[
+pub(super) const EDGE: Shape = Shape::Object(&[
     optional("version", Shape::Whole(1, u32::MAX as u64)),
     required("site", Shape::Text(CONFIG_NAME_MAX)),
     required("cloud", CLOUD),

@@ -154,3 +154,18 @@ fn help_fits_a_terminal_and_names_every_option() {
     }
     assert!(help(None).lines().all(|line| line.chars().count() <= 80));
 }
+
+#[test]
+fn the_readme_names_every_command_and_every_option_of_run() {
+    let readme = include_str!("../../../README.md");
+    for verb in Verb::ALL {
+        assert!(readme.contains(&format!("| `edge-agent {}", verb.name())), "{}", verb.name());
+    }
+    for known in OPTIONS.iter().filter(|known| known.verbs.contains(&Verb::Run)) {
+        let variable = known.variable.expect("every option of run can be a variable");
+        let long = known.long;
+        let is_row =
+            |line: &&str| line.starts_with(&format!("| `--{long}")) && line.contains(variable);
+        assert!(readme.lines().any(|line| is_row(&line)), "--{long}, {variable}");
+    }
+}

@@ -180,11 +180,13 @@ fn resolve(path: &Path, making: Making) -> Result<PathBuf, ShareError> {
                 fs::create_dir_all(parent).map_err(|error| cannot("make", parent, &error))?;
             }
             file::make_directory(path).map_err(|error| cannot("make", path, &error))?;
-            log::warn!(
-                "share: {} was not there and was made; if other nodes have a data directory \
-                 already, is the share mounted?",
-                path.display()
-            );
+            if making == Making::Here {
+                log::warn!(
+                    "share: {} was not there and was made; if other nodes have a data directory \
+                     already, is the share mounted?",
+                    path.display()
+                );
+            }
             fs::canonicalize(path)
         }
         found => found,

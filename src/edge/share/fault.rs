@@ -37,6 +37,14 @@ pub(super) fn said(fault: ShareFault, errno: i32, text: fmt::Arguments<'_>) -> S
     ShareError { fault, errno, text: clip.0 }
 }
 
+/// As much of a text as fits.
+pub(super) fn cut<const N: usize>(text: &str) -> String<N> {
+    let mut fits = String::new();
+    // the first letter that does not fit ends it
+    let _ = text.chars().try_for_each(|letter| fits.push(letter));
+    fits
+}
+
 /// No data directory, or not ours.
 pub(super) fn missing(text: fmt::Arguments<'_>) -> ShareError {
     said(ShareFault::Missing, 0, text)

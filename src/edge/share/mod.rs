@@ -18,6 +18,7 @@ mod directory;
 mod fault;
 mod fetch;
 mod file;
+mod judge;
 mod load;
 mod lock;
 pub mod mount;
@@ -54,10 +55,11 @@ use crate::edge::cloud::pair::{BatchHead, Hello};
 use crate::edge::keeper::Place;
 use crate::engine::ident::{NodeName, ShareClass, SiteId};
 use crate::engine::share::{
-    Decline, Declined, Fetch, Fetched, LockSeen, LockWish, NodesOrder, NodesSeen, Poll, Polled,
-    ShareError, ShareFault, ShareOrder, ShareOutcome,
+    Decline, Declined, Fetch, Fetched, LockSeen, LockWish, MountJudgement, NodesOrder, NodesSeen,
+    Poll, Polled, ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
 use crate::engine::slot::Slot;
+use crate::limits::MOUNT_REMARKS_MAX;
 use crate::sys::space;
 
 /// The share, as one keeper holds it.
@@ -186,7 +188,20 @@ impl Share {
         self.place.may_create = false;
         self.root = Some(root);
         let free_bytes = self.free_bytes();
-        Ok(ShareOutcome::Opened { site, class, free_bytes })
+        let mount = self.judge_mount();
+        Ok(ShareOutcome::Opened { site, class, free_bytes, mount })
+    }
+
+    /// What the mount's options say; nothing, if /proc does not tell.
+    fn judge_mount(&self) -> MountJudgement {
+        let Ok(mount) = mount::of_path(&self.place.data_dir) else {
+            return MountJudgement::default();
+        };
+        let remarks = judge::remarks(&mount, judge::Facts::of(&mount));
+        MountJudgement {
+            unsafe_because: judge::unsafe_because(&mount).map(|text| fault::cut(&text)),
+            remarks: remarks.iter().take(MOUNT_REMARKS_MAX).map(|text| fault::cut(text)).collect(),
+        }
     }
 
     /// What is free on the share, in bytes. Where nobody tells, nothing is bounded by it.

@@ -44,6 +44,11 @@ impl Mount {
         self.options.split(',').filter(|option| !option.is_empty())
     }
 
+    /// What stands behind `name=` in the options.
+    pub fn value_of(&self, name: &str) -> Option<&str> {
+        self.options().find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+    }
+
     /// The option under which two hosts are granted the same lock, if there is one.
     ///
     /// NFS version 4 shows and ignores them.

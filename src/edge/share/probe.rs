@@ -17,8 +17,8 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{self, Root};
-use super::fault::{cannot, foreign};
-use super::{file, load, mount, nodes};
+use super::fault::{cannot, cut, foreign};
+use super::{file, judge, load, mount, nodes};
 use crate::edge::config::Files;
 use crate::edge::keeper::Place;
 use crate::engine::ident::{ShareClass, SiteId};
@@ -54,9 +54,7 @@ pub struct Probe {
 impl Probe {
     /// A finding; a text that is too long is cut.
     pub fn new(level: Level, text: &str) -> Self {
-        let mut fits = String::new();
-        let _ = text.chars().try_for_each(|letter| fits.push(letter));
-        Self { level, text: fits }
+        Self { level, text: cut(text) }
     }
 
     fn of(error: &ShareError) -> Self {
@@ -99,7 +97,8 @@ pub fn probe(place: &Place, mut tell: impl FnMut(Probe)) -> Option<Probed> {
         }
     };
     if let Some(root) = &root {
-        for found in [probe_mount(root, place), probe_owner(root), probe_space(root)] {
+        probe_mount(root, place, &mut tell);
+        for found in [probe_owner(root), probe_space(root)] {
             tell(found);
         }
         probe_scratch(root, &mut tell);
@@ -128,20 +127,25 @@ fn fail(text: &str) -> Probe {
     Probe::new(Level::Fail, text)
 }
 
-fn probe_mount(root: &Root, place: &Place) -> Probe {
+fn probe_mount(root: &Root, place: &Place, tell: &mut impl FnMut(Probe)) {
     match mount::of_path(&root.path) {
-        Ok(mount) => judge_mount(&mount, place.require_network),
-        Err(error) => warn(&format!("mount: not known ({error}): mount /proc; locks are doubted")),
+        Ok(mount) => {
+            tell(judge_mount(&mount, place.require_network));
+            for remark in judge::remarks(&mount, judge::Facts::of(&mount)) {
+                tell(warn(&format!("mount: {remark}")));
+            }
+        }
+        Err(error) => {
+            tell(warn(&format!("mount: not known ({error}): mount /proc; locks are doubted")));
+        }
     }
 }
 
 fn judge_mount(mount: &mount::Mount, require_network: bool) -> Probe {
     let class = mount.class();
     let what = format!("mount: {} on {}, class {}", mount.kind, mount.point, class.name());
-    if let Some(option) = mount.unsafe_option() {
-        return fail(&format!(
-            "{what}: with {option} two hosts are granted the same lock: mount without it"
-        ));
+    if let Some(why) = judge::unsafe_because(mount) {
+        return fail(&format!("{what}: {why}"));
     }
     match class {
         ShareClass::Local if require_network => {

@@ -120,7 +120,7 @@ fn a_call_without_an_answer_ends_at_its_deadline_and_is_made_again() {
 #[test]
 fn a_call_made_before_the_clock_was_set_bears_the_right_time_after() {
     let settings = Settings { alerts: Some(Level::Info), ..Settings::default() };
-    let mut distress = distress::Distress::new(1);
+    let mut distress = Distress::new(1);
     let at = |ms, wall_ms| Now { ms, wall_ms };
     let seen = heapless::String::try_from("gone").ok();
     distress.see(at(10_000, 5_000), Condition::ConfigRefused, seen);
@@ -158,6 +158,26 @@ fn locks_that_do_not_exclude_are_told_by_whoever_found_out() {
     site.event(1, Event::Reload);
     site.run_for(2_000);
     assert_eq!(calls(&site, 1).last(), Some(&(Condition::LocksDoNotExclude, Phase::Clear)));
+}
+
+#[test]
+fn an_unsafe_mount_is_told_by_the_node_that_has_it() {
+    let mut site = Site::new(1);
+    site.settings.alerts = Some(Level::Info);
+    site.share.mount.unsafe_because = heapless::String::try_from("nobrl: mount without it").ok();
+    site.run_for(3_000);
+    assert_eq!(calls(&site, 0), [(Condition::UnsafeMount, Phase::Raise)]);
+    assert_eq!(site.nodes[0].calls[0].0.evidence, "nobrl: mount without it");
+}
+
+#[test]
+fn each_condition_has_its_own_place_and_name() {
+    let mut names = BTreeSet::new();
+    for (place, condition) in Condition::ALL.into_iter().enumerate() {
+        assert_eq!(condition as usize, place);
+        assert!(names.insert(condition.name()));
+        assert!(condition.level() >= Level::Error && !condition.remedy().is_empty());
+    }
 }
 
 #[test]

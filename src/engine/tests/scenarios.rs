@@ -259,3 +259,31 @@ fn a_full_journal_lets_its_oldest_segments_go_and_says_so() {
     assert!(!told.contains(&"group-damaged"), "{told:?}");
     assert_eq!(told[told.len() - 1], "journal-fine");
 }
+
+#[test]
+fn on_an_unsafe_mount_only_silence_and_releases_count() {
+    let mut site = Site::new(2);
+    site.share.class = ShareClass::Doubtful;
+    site.share.lies = true;
+    let why = "with nobrl two hosts are granted the same lock: mount without it";
+    site.share.mount.unsafe_because = Some(heapless::String::try_from(why).expect("it fits"));
+    site.run_for(50_000);
+    assert_eq!((site.role(0), site.role(1)), (Role::Standby, Role::Standby));
+    site.run_for(20_000);
+    let masters = [0, 1].map(|place| site.role(place) == Role::Master);
+    assert_eq!(masters.iter().filter(|master| **master).count(), 1, "seized after the silence");
+    let master = usize::from(masters[1]);
+    assert!((0..2).all(|place| !site.share.holds(place)), "nobody tries the lock");
+    for place in 0..2 {
+        site.event(place, Event::Reload);
+        let said = site.nodes[place].notes.iter().filter(|note| note.contains("nobrl")).count();
+        assert_eq!(said, 1, "{:?}", site.nodes[place].notes);
+        assert!(site.status(place).conditions.contains(&"unsafe-mount"));
+        assert!(!site.status(place).conditions.contains(&"locks-do-not-exclude"));
+    }
+    site.run_for(10_000);
+    assert!((0..2).all(|place| !site.share.holds(place)), "SIGHUP does not mend a mount");
+    site.event(master, Event::Stop);
+    site.run_for(3_000);
+    assert_eq!(site.role(1 - master), Role::Master, "a release is seen at once");
+}
