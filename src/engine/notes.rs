@@ -149,6 +149,14 @@ impl Note {
     }
 }
 
+fn write_given_twice(out: &mut fmt::Formatter<'_>, master: &NodeName, term: Term) -> fmt::Result {
+    write!(
+        out,
+        "election: the lock was granted while {master}, master of term {term}, lives: locks on \
+         this share do not exclude; going by silence until SIGHUP or a remount"
+    )
+}
+
 fn write_mount(out: &mut fmt::Formatter<'_>, text: &str, is_unsafe: bool) -> fmt::Result {
     let until = "; until then locks are left alone, and only silence counts";
     write!(out, "mount: {text}{}", if is_unsafe { until } else { "" })
@@ -167,11 +175,7 @@ impl fmt::Display for Note {
                 write!(out, "share: no answer to {order} for {for_ms} ms")
             }
             Self::KeeperGone => write!(out, "keeper: starting another"),
-            Self::LockDoesNotExclude { master, term } => write!(
-                out,
-                "election: the lock was granted while {master}, master of term {term}, lives: \
-                 locks on this share do not exclude; going by silence until SIGHUP or a remount"
-            ),
+            Self::LockDoesNotExclude { master, term } => write_given_twice(out, master, *term),
             Self::CloudFailing { status: 0, reason } => write!(out, "cloud: {reason}"),
             Self::CloudFailing { status, reason } => {
                 write!(out, "cloud: answered {status}: {reason}")
@@ -179,13 +183,13 @@ impl fmt::Display for Note {
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason, records } => {
-                let (whom, then) = match records {
-                    0 => ("us", "trying again after a pause"),
-                    _ => ("records", "they are kept in declined/"),
-                };
-                write!(out, "cloud: refuses {whom} with {status}: {reason}; {then}")
+            Self::CloudDeclining { status, reason, records: 0 } => {
+                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
             }
+            Self::CloudDeclining { status, reason, .. } => write!(
+                out,
+                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
+            ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())

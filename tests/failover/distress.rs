@@ -40,7 +40,7 @@ fn a_share_that_hangs_or_vanishes_is_told_directly_by_whoever_suffers_it() {
     let (_, first) = &ledger.distress[0];
     let data = &first["data"];
     assert_eq!((&data["site"], &first["alert_type"]), (&json!("scratch"), &json!(2)), "{first}");
-    assert!(data["lasted_ms"].as_u64() >= Some(4_000), "{first}");
+    assert!(data["lasted_ms"].as_u64() >= Some(3_000), "{first}");
     assert!(data["detail"].as_str().is_some_and(|text| !text.is_empty()), "{first}");
     drop(ledger);
     scene.judge();
