@@ -98,9 +98,6 @@ pub const REGISTER_WAIT_MS: u32 = 10_000;
 /// A condition of a node's own is told once it has lasted so long beyond its own threshold: a
 /// share that was remounted, or that stalled for a second, is nothing for people.
 pub const DISTRESS_HOLD_MS: u32 = 3_000;
-/// The same for `lock-file-replaced`: should it turn out that the whole share is gone, that is
-/// told instead.
-pub const DISTRESS_REPLACED_HOLD_MS: u32 = DISTRESS_HOLD_MS + 1_000;
 /// The same for `name-taken`: longer than a record of the same name can stay fresh after its
 /// node was moved to another machine.
 pub const DISTRESS_NAME_HOLD_MS: u32 = NODE_SILENT_MS + DISTRESS_HOLD_MS;

@@ -32,8 +32,8 @@ use super::settings::Settings;
 use super::telling::{Patience, Phase, Telling};
 use super::{Effect, Engine, Now, Out, Stage};
 use crate::limits::{
-    DISTRESS_BACKOFF_MS_MAX, DISTRESS_BACKOFF_MS_MIN, DISTRESS_HOLD_MS, DISTRESS_REPLACED_HOLD_MS,
-    REPLACED_SHOWN_MS, TELL_EVERY_MS, WALL_MS_MIN,
+    DISTRESS_BACKOFF_MS_MAX, DISTRESS_BACKOFF_MS_MIN, DISTRESS_HOLD_MS, REPLACED_SHOWN_MS,
+    TELL_EVERY_MS, WALL_MS_MIN,
 };
 
 /// What a node tells of itself. Another condition is another variant here, and a row each in
@@ -111,8 +111,9 @@ impl Condition {
     /// How long it must have lasted.
     const fn patience(self) -> Patience {
         let hold_ms = match self {
-            Self::ShareMissing | Self::ShareStalled | Self::NoSpace => DISTRESS_HOLD_MS,
-            Self::LockFileReplaced => DISTRESS_REPLACED_HOLD_MS,
+            Self::ShareMissing | Self::ShareStalled | Self::LockFileReplaced | Self::NoSpace => {
+                DISTRESS_HOLD_MS
+            }
             // none of them passes by itself
             Self::LocksDoNotExclude | Self::UnsafeMount | Self::ConfigRefused => 0,
         };
@@ -244,8 +245,17 @@ pub struct Distress {
     random: u64,
     /// Why the configuration read last was refused; `None`: it was taken.
     refused: Option<Evidence>,
-    /// What was replaced, and until when that is shown.
-    replaced: Option<(Evidence, u64)>,
+    replaced: Option<Replaced>,
+}
+
+/// A file of the share that a proof found gone or replaced.
+#[derive(Clone, Debug)]
+struct Replaced {
+    evidence: Evidence,
+    /// It is shown until then.
+    until_ms: u64,
+    /// The share was seen after that: it is not the whole of it that is gone.
+    is_sure: bool,
 }
 
 impl Distress {
@@ -277,14 +287,22 @@ impl Distress {
         let evidence = clipped(format_args!(
             "edge.lock (inode {inode}, held by term {term}) or edge.terms was deleted or replaced"
         ));
-        self.replaced = Some((evidence, now_ms + u64::from(REPLACED_SHOWN_MS)));
+        let until_ms = now_ms + u64::from(REPLACED_SHOWN_MS);
+        self.replaced = Some(Replaced { evidence, until_ms, is_sure: false });
+    }
+
+    /// The share answers: a file that was found gone is not gone with all of it.
+    pub fn note_seen(&mut self) {
+        if let Some(replaced) = &mut self.replaced {
+            replaced.is_sure = true;
+        }
     }
 
     /// That was long ago, or it turned out that the whole share is not there.
     fn forget_replaced(&mut self, now_ms: u64) {
         let missing = &self.entries[Condition::ShareMissing as usize].telling;
         let gone = missing.wish() == Some(Phase::Raise) || missing.is_raised();
-        if self.replaced.as_ref().is_some_and(|(_, until_ms)| gone || now_ms >= *until_ms) {
+        if self.replaced.as_ref().is_some_and(|one| gone || now_ms >= one.until_ms) {
             self.replaced = None;
         }
     }
@@ -390,7 +408,7 @@ impl Distress {
             Caller::Calling { deadline_ms, .. } => deadline_ms,
             Caller::Absent | Caller::Leaving => u64::MAX,
         };
-        let shown_ms = self.replaced.as_ref().map_or(u64::MAX, |(_, until_ms)| *until_ms);
+        let shown_ms = self.replaced.as_ref().map_or(u64::MAX, |one| one.until_ms);
         Condition::ALL.into_iter().map(own).min().unwrap_or(u64::MAX).min(late_ms).min(shown_ms)
     }
 
@@ -454,7 +472,8 @@ impl Engine {
                 Some(clipped(format_args!("{because}")))
             }
             Condition::LockFileReplaced => {
-                self.distress.replaced.as_ref().map(|(evidence, _)| evidence.clone())
+                let replaced = self.distress.replaced.as_ref().filter(|one| one.is_sure)?;
+                Some(replaced.evidence.clone())
             }
             Condition::ConfigRefused => self.distress.refused.clone(),
             Condition::NoSpace => self.reserve.fault().cloned(),

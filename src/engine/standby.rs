@@ -110,6 +110,7 @@ impl Engine {
 
     pub(super) fn polled(&mut self, now: Now, all: bool, polled: &Polled, out: &mut Out<'_>) {
         self.fault = None;
+        self.distress.note_seen();
         self.sight.observe(now.ms, polled, &self.settings);
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
             self.wish = None;

@@ -39,6 +39,8 @@ struct Share {
     reserve: bool,
     /// There is no data directory.
     gone: bool,
+    /// Proofs find the lock file replaced.
+    replaced: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
     mount: MountJudgement,
@@ -330,6 +332,7 @@ impl Share {
             room: None,
             reserve: false,
             gone: false,
+            replaced: false,
             class: ShareClass::Local,
             mount: MountJudgement::default(),
             lies: false,
@@ -495,6 +498,9 @@ impl Share {
                 verdict: ProofVerdict::Superseded { by: newest },
                 lock: LockSeen::Left,
             };
+        }
+        if self.replaced {
+            return Proven { verdict: ProofVerdict::Replaced, lock: LockSeen::Left };
         }
         let lock = match proof.lock {
             ProofLock::Write if !self.holds(place) => {

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::distress::Condition;
 use crate::engine::notes::Level;
 use crate::engine::telling::Phase;
-use crate::limits::{DISTRESS_HOLD_MS, STALL_MS, TELL_EVERY_MS};
+use crate::limits::{DISTRESS_HOLD_MS, REPLACED_SHOWN_MS, STALL_MS, TELL_EVERY_MS};
 
 fn site(nodes: usize) -> Site {
     let mut site = Site::new(nodes);
@@ -158,6 +158,23 @@ fn locks_that_do_not_exclude_are_told_by_whoever_found_out() {
     site.event(1, Event::Reload);
     site.run_for(2_000);
     assert_eq!(calls(&site, 1).last(), Some(&(Condition::LocksDoNotExclude, Phase::Clear)));
+}
+
+#[test]
+fn a_lost_lock_file_is_told_for_a_while_unless_the_whole_share_is_gone() {
+    for gone in [false, true] {
+        let mut site = site(2);
+        site.share.replaced = true;
+        site.run_for(1_200);
+        site.share.replaced = false;
+        site.share.gone = gone;
+        site.run_for(30_000);
+        let expected = if gone { Condition::ShareMissing } else { Condition::LockFileReplaced };
+        assert_eq!(calls(&site, 0), [(expected, Phase::Raise)]);
+        site.share.gone = false;
+        site.run_for(u64::from(REPLACED_SHOWN_MS));
+        assert_eq!(calls(&site, 0), [(expected, Phase::Raise), (expected, Phase::Clear)]);
+    }
 }
 
 #[test]
