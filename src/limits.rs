@@ -64,6 +64,10 @@ pub const BACKOFF_MS_MAX: u32 = 60_000;
 pub const PAUSE_MS_MIN: u32 = 60_000;
 /// See [`PAUSE_MS_MIN`].
 pub const PAUSE_MS_MAX: u32 = 3_600_000;
+/// While the uplink pauses so, the files that credentials stand in are read again so often.
+pub const REREAD_EVERY_MS: u32 = 10_000;
+/// A cloud that refused records is said to decline until it has refused none for so long.
+pub const DECLINING_MS: u32 = 600_000;
 /// `Retry-After` is honoured up to an hour.
 pub const RETRY_AFTER_MS_MAX: u32 = 3_600_000;
 /// An uplink with nothing to send for so long is ended.
@@ -147,6 +151,8 @@ pub const CONDITIONS_MAX: usize = 32;
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
 pub const SECRET_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the file of a proxy's password.
+pub const PASSWORD_FILE_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of what is said of a mount, and remarks that are told.
 pub const MOUNT_TEXT_MAX: usize = 200;
@@ -161,9 +167,9 @@ pub const CONFIG_NAME_MAX: usize = 128;
 pub const CONFIG_PATH_MAX: usize = 255;
 /// Bytes of a thing's key.
 pub const THING_KEY_MAX: usize = 64;
-/// Bytes of an access key or a secret key.
+/// Bytes of an access key, a secret key, or a user or password of a proxy.
 pub const CLOUD_KEY_MAX: usize = 256;
-/// Bytes of the cloud's URL.
+/// Bytes of the cloud's or a proxy's URL.
 pub const URL_MAX: usize = 255;
 /// Bytes of a metric's name.
 pub const METRIC_MAX: usize = 64;
@@ -234,6 +240,14 @@ pub const BATCH_BYTES_MAX: u32 = 1 << 20;
 pub const BATCH_AGE_MS_DEFAULT: u32 = 10_000;
 /// Bytes of an answer's body that are read; the rest is left unread.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Of a request's time, the eighths within which its connection stands or is given up: what is
+/// left is for the uplink to tell of it before its deadline ends it.
+pub const CONNECT_EIGHTHS: u32 = 7;
+/// Addresses of one family that a request tries.
+pub const ADDRESSES_MAX: usize = 4;
+/// Requests in a row by one address family that got a connection and no answer, after which the
+/// other family is tried.
+pub const UNANSWERED_MAX: u8 = 2;
 /// Heartbeats of things.
 pub const ALIVE_EVERY_MS_DEFAULT: u32 = 120_000;
 
@@ -319,13 +333,16 @@ const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
 const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
 const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);
+const _: () = assert!(REREAD_EVERY_MS < PAUSE_MS_MIN);
 const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);
 const _: () = assert!(GATHER_BYTES_MAX <= FRAME_BODY_MAX);
 const _: () =
     assert!(SEGMENT_BYTES_MAX as usize + GATHER_BYTES_MAX <= SEGMENT_READ_BYTES_MAX as usize);
-const _: () = assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () =
+    assert!(CONFIG_BYTES_MAX + 3 * SECRET_BYTES_MAX + PASSWORD_FILE_BYTES_MAX <= FRAME_BODY_MAX);
+const _: () = assert!(CONNECT_EIGHTHS < 8);
 const _: () = assert!(THING_KEY_MAX <= CONFIG_NAME_MAX);
 const _: () = assert!(LOG_LINE_MAX <= 4_096);
 const _: () = assert!(CONNECTIONS_TCP_MAX < CONNECTIONS_MAX);

@@ -11,6 +11,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+// see build.rs
+use edge_agent as _;
+
 /// A function has fewer lines than this, from `fn` to its closing brace.
 const FUNCTION_LINES: usize = 70;
 /// A file has at most so many lines.

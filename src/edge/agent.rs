@@ -267,6 +267,9 @@ impl Agent {
         if answer.outcome == ShareOutcome::Loaded {
             self.load();
         }
+        if answer.outcome == ShareOutcome::Reread {
+            self.look_at_secrets();
+        }
         if let ShareOutcome::Opened { site, .. } = &answer.outcome {
             self.hands.pin(*site);
         }
@@ -289,12 +292,14 @@ impl Agent {
 
     /// Takes the configuration that the keeper has read.
     fn load(&mut self) {
-        let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
-        let files = link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default();
+        let files = self.files();
         let judged = self.judge(&files);
+        let is_gone = matches!(judged, Ok(None)) && self.hands.config.is_some();
+        let gone = is_gone.then_some("it is gone; the one before stays in force");
+        let refused = judged.as_ref().err().map(Refused::as_str).or(gone);
         let path = self.hands.place.config_path();
         let path = path.display();
-        self.event(Event::Judged { refused: judged.as_ref().err().map(Refused::as_str) });
+        self.event(Event::Judged { refused });
         match judged {
             Ok(Some(judged)) => self.take_config(judged),
             Ok(None) if self.hands.config.is_none() => {
@@ -308,12 +313,44 @@ impl Agent {
         self.event(Event::Configured(&settings));
     }
 
-    /// The configuration that these files make; `None`: there is none.
-    fn judge(&self, files: &Files) -> Result<Option<Judged>, Refused> {
-        let Some(bytes) = &files.config else { return Ok(None) };
+    /// Takes a secret or CA file that changed while the uplink pauses: that ends the pause. All
+    /// else, also which files they are, changes by SIGHUP alone.
+    fn look_at_secrets(&mut self) {
+        let files = self.files();
+        let Some(config) = &self.hands.config else { return };
+        let parsed = files.config.as_deref().and_then(|bytes| self.parse(bytes).ok());
+        if !parsed.is_some_and(|parsed| parsed.named_files() == config.named_files()) {
+            return;
+        }
+        let site = self.hands.site.unwrap_or_default().to_string();
+        let Ok(setup) = CloudSetup::new(config, &files, &site, &self.hands.node) else { return };
+        if self.hands.setup.as_ref() == Some(&setup) {
+            return;
+        }
+        log::info!("config: the secret or CA file changed; the cloud is tried again");
+        self.hands.setup = Some(setup);
+        let settings = self.settings.clone();
+        self.event(Event::Configured(&settings));
+    }
+
+    /// What the keeper has read.
+    fn files(&self) -> Files {
+        let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
+        link.and_then(|link| Files::from_bytes(link.body())).unwrap_or_default()
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Config, Refused> {
         let named = self.hands.place.config.as_ref().map(|path| path.to_string_lossy());
         let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
-        let config = config::parse(bytes, origin).map_err(|fault| fault.to_string())?;
+        config::parse(bytes, origin).map_err(|fault| fault.to_string())
+    }
+
+    /// The configuration that these files make; `None`: there is none.
+    fn judge(&self, files: &Files) -> Result<Option<Judged>, Refused> {
+        let Some(bytes) = &files.config else {
+            return files.fault.clone().map_or(Ok(None), Err);
+        };
+        let config = self.parse(bytes)?;
         if let Some(fault) = &files.fault {
             return Err(fault.clone());
         }

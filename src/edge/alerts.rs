@@ -125,14 +125,14 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("{node} has been silent for {} s", silent_ms / 1_000)
         }
         Alert::NodeReturned { node } => format!("{node} is back"),
-        Alert::CloudDeclining { status: status @ (401 | 403), reason } => format!(
-            "the cloud refuses our credentials ({status}: {reason}): see access_key and secret_key"
-        ),
-        Alert::CloudDeclining { status: status @ (404 | 405 | 410), reason } => {
-            format!("the cloud knows no such address ({status}: {reason}): see cloud.url")
+        Alert::CloudDeclining { status: 401 | 403, reason } => {
+            format!("the cloud refuses our credentials: {reason}")
         }
-        Alert::CloudDeclining { status, reason } => {
-            format!("the cloud refuses records ({status}: {reason}): see the declined store")
+        Alert::CloudDeclining { status: 404 | 405 | 410, reason } => {
+            format!("the cloud knows no such address: {reason}")
+        }
+        Alert::CloudDeclining { reason, .. } => {
+            format!("the cloud refuses records: {reason}; they are kept in the declined store")
         }
         Alert::CloudAccepting => "the cloud accepts records again".to_owned(),
         Alert::JournalFill { told, bytes, bytes_max } => {

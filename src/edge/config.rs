@@ -128,6 +128,7 @@ impl Config {
         NamedFiles {
             secret_key: self.cloud.secret_key_file.as_deref(),
             ca: self.cloud.ca_file.as_deref(),
+            proxy_password: self.cloud.proxy_password_file.as_deref(),
             token: &self.console.token_file,
         }
     }
@@ -261,7 +262,31 @@ fn check_cloud(config: &Config, origin: Origin<'_>) -> Result<(), Objection> {
         (Some(_), Some(_)) => {
             objection("secret_key", "expected only one of it and secret_key_file")
         }
-        (Some(_), None) | (None, Some(_)) => Ok(()),
+        (Some(_), None) | (None, Some(_)) => match check_proxy(cloud) {
+            Some((field, problem)) => objection(field, problem),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The field that does not go with the others, and why.
+fn check_proxy(cloud: &Cloud) -> Option<(&'static str, &'static str)> {
+    let password = match (&cloud.proxy_password, &cloud.proxy_password_file) {
+        (Some(_), Some(_)) => {
+            return Some(("proxy_password", "expected only one of it and proxy_password_file"));
+        }
+        (Some(_), None) => Some("proxy_password"),
+        (None, Some(_)) => Some("proxy_password_file"),
+        (None, None) => None,
+    };
+    match (&cloud.proxy, &cloud.proxy_user, password) {
+        // http:// is for this host alone, which a proxy is not
+        (Some(_), ..) if !cloud.url.starts_with("https://") => {
+            Some(("proxy", "expected https:// in url beside it"))
+        }
+        (None, Some(_), _) => Some(("proxy_user", "expected proxy beside it")),
+        (_, None, Some(field)) => Some((field, "expected proxy_user beside it")),
+        _ => None,
     }
 }
 

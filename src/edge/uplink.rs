@@ -15,8 +15,9 @@
 //! - U4: no proxy, time-out or certificate comes from the environment that the agent was
 //!   started in, but for the system's store where no `ca_file` is given.
 //!
-//! Not for: deciding when and what to send, or how to go on (the engine), nor for keeping a
-//! deadline (minreq's own time-outs start threads: the agent kills).
+//! Not for: deciding when and what to send, or how to go on (the engine), nor for keeping the
+//! deadline of an answer (minreq's own time-outs start threads: the agent kills); the connection
+//! has its own (`cloud::way`).
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -53,14 +54,23 @@ pub enum UplinkAnswer {
 
 /// The body of the process. Returns when the agent or the keeper is gone.
 ///
-/// Without `batches` it holds nothing of the share, needs no lease, and its requests carry no
-/// term: for `check`, and for a node's own distress.
+/// Without `batches` it holds nothing of the share, needs no lease, its requests carry no term,
+/// and it leaves nothing to other uplinks: it may run beside one. So `check` asks, and so a node
+/// tells of its own distress.
 pub fn run(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
-    let has_term = batches.is_some();
-    if has_term && let Err(error) = lease.guard() {
-        log::error!("uplink: cannot set the lease's timer: {error}");
-        return;
+    if batches.is_none() {
+        return match Lease::new(boottime_ms()) {
+            Ok(own) => run_under(port, None, &own, setup),
+            Err(error) => log::error!("uplink: cannot have memory of its own: {error}"),
+        };
     }
+    match lease.guard() {
+        Ok(()) => run_under(port, batches, lease, setup),
+        Err(error) => log::error!("uplink: cannot set the lease's timer: {error}"),
+    }
+}
+
+fn run_under(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
     let ca = match prepare(setup) {
         Ok(ca) => ca,
         Err(error) => {
@@ -108,7 +118,7 @@ fn serve(
     let mut batches = batches.map(Batches::greet).transpose()?;
     let locked = batches.as_ref().is_some_and(|batches| batches.lock.is_some());
     port.send(&UplinkAnswer::Ready { locked }, &[])?;
-    let sender = Sender::new(setup, batches.is_some().then_some(lease));
+    let sender = Sender::new(setup, lease, batches.is_some());
     loop {
         let order = next_order(&mut port, batches.as_mut())?;
         let outcome = match (order.what, &mut batches) {
@@ -191,16 +201,17 @@ impl Batches {
 /// Makes requests.
 struct Sender<'a> {
     setup: &'a CloudSetup,
-    /// `None`: requests carry no term and need no lease.
-    lease: Option<&'a Lease>,
+    lease: &'a Lease,
+    /// Else requests carry no term and need no lease.
+    has_term: bool,
     key: hmac::Key,
     trace: trace::Trace,
 }
 
 impl<'a> Sender<'a> {
-    fn new(setup: &'a CloudSetup, lease: Option<&'a Lease>) -> Self {
+    fn new(setup: &'a CloudSetup, lease: &'a Lease, has_term: bool) -> Self {
         let key = datonis::signing_key(&setup.secret_key);
-        Self { setup, lease, key, trace: trace::Trace::open() }
+        Self { setup, lease, has_term, key, trace: trace::Trace::open() }
     }
 
     fn send_batch(&self, order: &CloudOrder, range: RecordRange, lines: &[u8]) -> CloudOutcome {
@@ -256,7 +267,7 @@ impl<'a> Sender<'a> {
         range: Option<RecordRange>,
     ) -> CloudOutcome {
         let setup = self.setup;
-        let term = self.lease.map_or("none".into(), |_| order.term.to_string());
+        let term = if self.has_term { order.term.to_string() } else { "none".into() };
         let mut request = minreq::post(format!("{}{path}", setup.url))
             .with_header("Content-Type", "application/json")
             .with_header("X-Access-Key", &setup.access_key)
@@ -270,19 +281,20 @@ impl<'a> Sender<'a> {
             request = request.with_header("X-Edge-Records", range.to_string());
         }
         let request = request.with_body(body);
-        self.under_lease(order, || exchange(request, host_of(&setup.url), wall_ms()))
+        let way = setup.way(self.lease);
+        self.under_lease(order, || exchange(request, &way, host_of(&setup.url), wall_ms()))
     }
 
     /// Does it if the lease runs (U1).
     fn under_lease(&self, order: &CloudOrder, send: impl FnOnce() -> Answer) -> CloudOutcome {
-        if self.lease.is_some_and(|lease| !lease.is_running(boottime_ms())) {
+        if self.has_term && !self.lease.is_running(boottime_ms()) {
             return without_request(
                 order,
                 Verdict::Retry,
                 "the lease had ended before it was sent",
             );
         }
-        if self.lease.is_some() {
+        if self.has_term {
             self.trace.note(order);
         }
         let answer = send();

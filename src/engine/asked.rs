@@ -18,6 +18,7 @@ pub(super) struct ProofScope {
 pub(super) enum Asked {
     Open,
     Load,
+    Reread,
     Poll {
         all: bool,
     },
@@ -69,6 +70,7 @@ impl Asked {
         match self {
             Self::Open => "opening the data directory",
             Self::Load => "reading the configuration",
+            Self::Reread => "reading the secret files",
             Self::Poll { .. } => "a poll",
             Self::Claim { .. } | Self::Announce => "a claim",
             Self::Prove { .. } => "a proof",

@@ -453,7 +453,7 @@ impl Engine {
     fn evidence(&self, condition: Condition) -> Option<Evidence> {
         match condition {
             Condition::ShareMissing => {
-                let fault = self.fault.as_ref().filter(|_| self.stage == Stage::Closed)?;
+                let fault = self.faults.first().filter(|_| self.stage == Stage::Closed)?;
                 Some(fault.text.clone())
             }
             Condition::ShareStalled => {

@@ -18,7 +18,8 @@
 //!   is nothing to send for a while.
 //! - F5: a request without a verdict is outcome unknown: the same again, same identities.
 //! - F6: what was refused for good is in the declined store before the cursor passes it; what
-//!   that says of us or the URL pauses everything, 1 min doubling to 1 h.
+//!   that says of us or the URL pauses everything, 1 min doubling to 1 h. Meanwhile the files
+//!   that credentials stand in are read again now and then: a change ends the pause.
 
 use heapless::Vec;
 
@@ -29,7 +30,7 @@ use super::share::Fetched;
 use super::sizing::{Sizing, Step};
 use super::status::CloudStatus;
 use crate::limits::{
-    BACKOFF_MS_MAX, BACKOFF_MS_MIN, PAUSE_MS_MAX, PAUSE_MS_MIN, REGISTER_WAIT_MS,
+    BACKOFF_MS_MAX, BACKOFF_MS_MIN, PAUSE_MS_MAX, PAUSE_MS_MIN, REGISTER_WAIT_MS, REREAD_EVERY_MS,
     RETRY_AFTER_MS_MAX, THINGS_MAX,
 };
 
@@ -70,6 +71,17 @@ pub enum Job {
     Alive(u16),
 }
 
+/// How we stand with the cloud, by the last request that was settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Nothing failed since it last accepted something.
+    Good,
+    /// The last failure was none of ours, or nobody could tell.
+    Unreachable,
+    /// The last failure was its refusal of us.
+    Refused,
+}
+
 /// What a verdict means for the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settled {
@@ -86,6 +98,8 @@ pub enum Settled {
     },
     /// It was accepted, and no cursor moves: a thing's request, or a batch tried ahead.
     Accepted,
+    /// The cloud will not have a thing, which is left alone for a while.
+    ThingRefused,
 }
 
 /// The uplink's books.
@@ -97,9 +111,14 @@ pub struct Forward {
     deadline_ms: u64,
     idle_since_ms: u64,
     request: u32,
+    standing: Standing,
+    /// Since the last success.
     failures: u32,
+    /// How often the back-off's span has doubled.
+    doublings: u32,
     wait_until_ms: u64,
     pause_ms: u32,
+    reread_due_ms: u64,
     sizing: [Sizing; 2],
     status: u16,
     reason: Reason,
@@ -107,6 +126,8 @@ pub struct Forward {
     delivered_once: bool,
     began_ms: u64,
     registered: usize,
+    /// No thing is registered or kept alive before this.
+    things_not_before_ms: u64,
     alive_due_ms: Vec<u64, THINGS_MAX>,
 }
 
@@ -119,9 +140,12 @@ impl Forward {
             deadline_ms: 0,
             idle_since_ms: 0,
             request: 0,
+            standing: Standing::Good,
             failures: 0,
+            doublings: 0,
             wait_until_ms: 0,
             pause_ms: 0,
+            reread_due_ms: 0,
             sizing: Lane::ALL.map(Sizing::new),
             status: 0,
             reason: Reason::new(),
@@ -129,6 +153,7 @@ impl Forward {
             delivered_once: false,
             began_ms: 0,
             registered: 0,
+            things_not_before_ms: 0,
             alive_due_ms: Vec::new(),
         }
     }
@@ -139,7 +164,7 @@ impl Forward {
         self.delivered_once = false;
         self.take_things(settings);
         self.sizing = Lane::ALL.map(Sizing::new);
-        self.try_at_once();
+        self.succeed();
     }
 
     /// The size of a lane's batches.
@@ -152,9 +177,9 @@ impl Forward {
         self.began_ms = now_ms;
     }
 
-    /// Forgets back-off: the configuration changed, or a term begins.
+    /// Forgets back-off and pause: the configuration changed, or a request was accepted.
     pub fn try_at_once(&mut self) {
-        self.failures = 0;
+        self.doublings = 0;
         self.wait_until_ms = 0;
         self.pause_ms = 0;
     }
@@ -224,12 +249,14 @@ impl Forward {
             self.alive_due_ms.iter().copied().min().unwrap_or(u64::MAX)
         };
         let patience_ms = self.began_ms + u64::from(REGISTER_WAIT_MS);
-        if self.delivered_once { next_ms } else { next_ms.max(patience_ms) }
+        let due_ms = if self.delivered_once { next_ms } else { next_ms.max(patience_ms) };
+        due_ms.max(self.things_not_before_ms)
     }
 
     /// Takes the things of a configuration: all are registered anew.
     pub fn take_things(&mut self, settings: &Settings) {
         self.registered = 0;
+        self.things_not_before_ms = 0;
         self.alive_due_ms.clear();
         for _ in &settings.alive_every_ms {
             // Both lists have the same capacity.
@@ -255,7 +282,7 @@ impl Forward {
             Job::Batch(batch) => self.settle_batch(now_ms, batch, outcome),
             Job::Register(thing) => {
                 let settled = self.settle_thing(now_ms, thing, outcome, settings);
-                if settled == Settled::Accepted {
+                if matches!(settled, Settled::Accepted | Settled::ThingRefused) {
                     self.registered = usize::from(thing) + 1;
                 }
                 settled
@@ -289,8 +316,9 @@ impl Forward {
         }
     }
 
-    /// A thing that the cloud will not have is left alone until its next heartbeat: it is no
-    /// reason to hold up records.
+    /// A thing that the cloud will not have is left alone until its next heartbeat, and where it
+    /// fails with things, all are for a while: neither is a reason to hold up records that it
+    /// takes.
     fn settle_thing(
         &mut self,
         now_ms: u64,
@@ -298,33 +326,58 @@ impl Forward {
         outcome: &CloudOutcome,
         settings: &Settings,
     ) -> Settled {
+        let takes_records = self.standing == Standing::Good && self.delivered_once;
         match outcome.verdict {
-            Verdict::Accepted => self.succeed(),
-            Verdict::BadContent | Verdict::TooLarge => {}
-            Verdict::BadCredentials => {
+            Verdict::Accepted => {
+                self.succeed();
+                self.keep_alive(now_ms, thing, settings);
+                Settled::Accepted
+            }
+            Verdict::BadCredentials if !takes_records => {
                 self.pause(now_ms);
-                return Settled::Refused { lane: Lane::Readings, records: 0 };
+                Settled::Refused { lane: Lane::Readings, records: 0 }
+            }
+            Verdict::BadContent | Verdict::TooLarge | Verdict::BadCredentials => {
+                self.keep_alive(now_ms, thing, settings);
+                Settled::ThingRefused
+            }
+            Verdict::Retry if takes_records && outcome.status == 500 => {
+                self.things_not_before_ms = now_ms + u64::from(BACKOFF_MS_MAX);
+                Settled::Again
             }
             Verdict::Retry | Verdict::Unknown => {
                 self.back_off(now_ms, outcome.retry_after_ms);
-                return Settled::Again;
+                Settled::Again
             }
         }
-        self.keep_alive(now_ms, thing, settings);
-        Settled::Accepted
     }
 
     fn succeed(&mut self) {
         self.try_at_once();
+        self.standing = Standing::Good;
+        self.failures = 0;
         self.status = 0;
         self.reason.clear();
     }
 
     /// We or the URL are wrong: nothing is sent for a while (F6).
     pub fn pause(&mut self, now_ms: u64) {
+        self.standing = Standing::Refused;
         self.failures = self.failures.saturating_add(1);
         self.pause_ms = (self.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
         self.wait_until_ms = now_ms + u64::from(self.pause_ms);
+        self.put_reread_off(now_ms);
+    }
+
+    /// When the files that credentials stand in are to be read again; `u64::MAX`: not at all.
+    pub fn reread_due_ms(&self) -> u64 {
+        let paused = self.standing == Standing::Refused && self.reread_due_ms < self.wait_until_ms;
+        if paused { self.reread_due_ms } else { u64::MAX }
+    }
+
+    /// They are being read.
+    pub fn put_reread_off(&mut self, now_ms: u64) {
+        self.reread_due_ms = now_ms + u64::from(REREAD_EVERY_MS);
     }
 
     /// No answer came in time: the same again, a part of it if that happens twice (F5).
@@ -348,6 +401,11 @@ impl Forward {
         self.job = None;
     }
 
+    /// Whether requests fail, and not because the cloud refuses us.
+    pub fn is_unreachable(&self) -> bool {
+        self.standing == Standing::Unreachable
+    }
+
     /// Requests that failed since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -359,7 +417,7 @@ impl Forward {
         let state = match (forwarding, self.job.is_some(), wait_ms > 0) {
             (false, ..) => "off",
             (true, true, _) => "sending",
-            (true, false, true) if self.pause_ms > 0 => "paused",
+            (true, false, true) if self.standing == Standing::Refused => "paused",
             (true, false, true) => "waiting",
             (true, false, false) => "idle",
         };
@@ -382,8 +440,11 @@ impl Forward {
 
     /// Full jitter: anywhere between the least and a span that doubles, or as the cloud asked.
     fn back_off(&mut self, now_ms: u64, retry_after_ms: Option<u32>) {
-        let span_ms = BACKOFF_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        let span_ms =
+            BACKOFF_MS_MIN.saturating_mul(1 << self.doublings.min(16)).min(BACKOFF_MS_MAX);
+        self.standing = Standing::Unreachable;
         self.failures = self.failures.saturating_add(1);
+        self.doublings = self.doublings.saturating_add(1);
         let jitter_ms = self.draw(u64::from(span_ms));
         let asked_ms = u64::from(retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MS_MAX));
         self.wait_until_ms = now_ms + jitter_ms.max(asked_ms).max(1);

@@ -17,6 +17,9 @@
 //! - B5: after a failed write the segment is closed for good; the same groups, with the same
 //!   seqs, go to a new one. A reader skips what it has already passed.
 
+#[cfg(test)]
+mod tests;
+
 use heapless::Vec;
 
 use super::ident::{Cursor, Lane, Term};
@@ -70,6 +73,8 @@ struct Books {
     skipping: bool,
     dropped: u64,
     damaged: u64,
+    /// Records that should have been read before the cursor passed them, not yet told.
+    lost: u64,
 }
 
 /// What is to be read next in a lane.
@@ -176,6 +181,12 @@ impl Journal {
         for ((books, mark), created) in self.lanes.iter_mut().zip(marks).zip(create) {
             books.durable = mark.cursor;
             if created > 0 {
+                let here = (books.cursor.term, books.cursor.segment) == (self.term, books.segment);
+                if here && books.cursor.seq > books.synced_seq {
+                    // nothing is left in the segment before (B3)
+                    let offset = FIRST_OFFSET;
+                    books.cursor = Cursor { segment: created, offset, ..books.cursor };
+                }
                 books.segment = created;
                 books.end = FIRST_OFFSET;
                 books.closed = false;
@@ -284,10 +295,15 @@ impl Journal {
             }
             match self.segments_of(lane, from.term) {
                 None => return Read::List { term: from.term },
-                Some(newest) if from.segment <= newest && from.segment > 0 => {
+                Some(newest)
+                    if from.segment <= newest
+                        && from.segment > 0
+                        && !self.is_read_out(lane, from) =>
+                {
                     return Read::Fetch { from, end: u32::MAX };
                 }
                 Some(_) => {
+                    self.count_lost(lane, from);
                     let term = from.term + 1;
                     let next = Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 };
                     self.lanes[lane.index()].cursor = next;
@@ -301,6 +317,13 @@ impl Journal {
         self.listed = Some(Listed { lane, term, newest });
     }
 
+    /// The segment at the cursor is there; whether it was waited for.
+    pub fn found(&mut self, lane: Lane) -> bool {
+        let books = &mut self.lanes[lane.index()];
+        books.list_missing = false;
+        books.missing_ms.take().is_some()
+    }
+
     /// A look at a segment found no record to send: go on behind it, or look again later.
     pub fn nothing_fetched(&mut self, now_ms: u64, lane: Lane, seen: &Fetched) -> bool {
         let own = self.term;
@@ -308,23 +331,39 @@ impl Journal {
         let listed = self.is_listed(lane, read_term);
         let books = &mut self.lanes[lane.index()];
         books.damaged += u64::from(seen.damaged);
-        if seen.missing && !listed && books.cursor.term != own {
+        if seen.missing && !listed {
             let since_ms = *books.missing_ms.get_or_insert(now_ms);
-            books.list_missing = now_ms >= since_ms + u64::from(SEGMENT_HIDDEN_MS_MAX);
-            books.look_ms = now_ms + u64::from(SEGMENT_WAIT_MS);
-            return false;
+            let is_gone = now_ms >= since_ms + u64::from(SEGMENT_HIDDEN_MS_MAX);
+            // what is ours was made here: no listing knows better
+            books.list_missing = is_gone && read_term != own;
+            if !is_gone || books.list_missing {
+                books.look_ms = now_ms + u64::from(SEGMENT_WAIT_MS);
+                return false;
+            }
         }
         books.missing_ms = None;
         books.list_missing = false;
         let last = books.cursor.term == own && books.cursor.segment >= books.segment;
         if last {
             // The rest of our newest segment is no good to read: nothing is left in it.
+            books.lost += (books.synced_seq + 1).saturating_sub(books.cursor.seq);
             books.cursor = Cursor { offset: books.end, seq: books.synced_seq + 1, ..books.cursor };
         } else {
             books.cursor =
                 Cursor { segment: books.cursor.segment + 1, offset: FIRST_OFFSET, ..books.cursor };
         }
         true
+    }
+
+    /// Records of a lane that were lost with a damaged segment, if that is news.
+    pub fn take_lost(&mut self, lane: Lane) -> Option<u64> {
+        let lost = core::mem::take(&mut self.lanes[lane.index()].lost);
+        (lost > 0).then_some(lost)
+    }
+
+    /// Whether a segment that a slot names is not there.
+    pub fn is_waiting_for_segment(&self) -> bool {
+        self.lanes.iter().any(|books| books.missing_ms.is_some())
     }
 
     /// A lane could not be read: not before this.
@@ -417,6 +456,29 @@ impl Journal {
         self.listed.is_some_and(|found| (found.lane, found.term) == (lane, term))
     }
 
+    /// The last seq of a term in a lane, if it is known and there is one.
+    fn last_seq_of(&self, lane: Lane, term: Term) -> Option<u64> {
+        let mark = self.marks.iter().find(|mark| mark.term == term)?;
+        Some(mark.last_seq[lane.index()]).filter(|last| *last > 0)
+    }
+
+    /// Whether nothing of a released term lies at or behind this cursor.
+    fn is_read_out(&self, lane: Lane, from: Cursor) -> bool {
+        self.last_seq_of(lane, from.term).is_some_and(|last| from.seq > last)
+    }
+
+    /// The cursor leaves a released term: what it should have passed and did not is lost.
+    fn count_lost(&mut self, lane: Lane, from: Cursor) {
+        let last = self.last_seq_of(lane, from.term).unwrap_or(0);
+        let books = &mut self.lanes[lane.index()];
+        let records = (last + 1).saturating_sub(from.seq.max(1));
+        if books.skipping {
+            books.dropped += records;
+        } else {
+            books.lost += records;
+        }
+    }
+
     /// How many segments a term has in a lane; `None`: its slot is gone.
     fn segments_of(&self, lane: Lane, term: Term) -> Option<u32> {
         if term == 0 {
@@ -463,6 +525,7 @@ impl Books {
             skipping: false,
             dropped: 0,
             damaged: 0,
+            lost: 0,
         }
     }
 
@@ -496,169 +559,5 @@ impl Books {
 
     fn has_waiting(&self, own: Term) -> bool {
         self.is_behind(own) || self.waiting(own) > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LANE: Lane = Lane::Readings;
-
-    fn journal(term: Term) -> Journal {
-        let mut journal = Journal::default();
-        journal.begin(term, [Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 }; 2]);
-        journal
-    }
-
-    /// Gathers and writes so many records of 100 bytes.
-    fn write(journal: &mut Journal, now_ms: u64, records: u32) {
-        let through_seq = journal.lanes[0].gathered_seq + u64::from(records);
-        journal.gathered(now_ms, LANE, records * 100, through_seq);
-        let create = journal.create();
-        let marks = journal.marks(create);
-        journal.named(&marks, create);
-        let append = journal.append(now_ms, 200, true).expect("due at once");
-        assert_eq!(append.bytes, records * 100);
-        journal.appended(now_ms, LANE);
-    }
-
-    fn fetched(from: Cursor, count: u32, at_end: bool) -> Fetched {
-        let seq = from.seq + u64::from(count);
-        Fetched {
-            request: 1,
-            first_seq: from.seq,
-            count,
-            bytes: count * 100,
-            next: Cursor { seq, offset: from.offset + count * 100, ..from },
-            at_end,
-            missing: false,
-            damaged: 0,
-            damaged_bytes: 0,
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_before_its_segment_is_named() {
-        let mut journal = journal(3);
-        journal.gathered(0, LANE, 100, 1);
-        assert!(journal.wants_segment(), "B1");
-        assert_eq!(journal.append(1_000, 200, true), None, "B1");
-        assert_eq!(journal.create(), [1, 0]);
-        let marks = journal.marks([1, 0]);
-        assert_eq!(marks[0].newest_segment, 1);
-        journal.named(&marks, [1, 0]);
-        let append = journal.append(1_000, 200, false).expect("its time has come");
-        assert_eq!((append.segment, append.offset), (1, FIRST_OFFSET));
-    }
-
-    #[test]
-    fn what_gathers_waits_for_company_unless_it_is_a_whole_group() {
-        let mut journal = journal(3);
-        journal.gathered(1_000, LANE, 100, 1);
-        assert_eq!(journal.append_due_ms(200), 1_200);
-        journal.gathered(1_100, LANE, 200, 2);
-        assert_eq!(journal.append_due_ms(200), 1_200, "from the first");
-        journal.gathered(1_110, LANE, 70_000, 700);
-        assert_eq!(journal.append_due_ms(200), 0);
-    }
-
-    #[test]
-    fn a_failed_write_goes_to_a_new_segment_with_the_same_records() {
-        let mut journal = journal(3);
-        write(&mut journal, 0, 5);
-        journal.gathered(10, LANE, 300, 8);
-        journal.append(300, 200, false).expect("due");
-        journal.gathered(310, LANE, 100, 9);
-        journal.append_failed(LANE);
-        assert_eq!(journal.append(400, 200, true), None, "B5: closed for good");
-        assert_eq!(journal.create(), [2, 0]);
-        let marks = journal.marks([2, 0]);
-        journal.named(&marks, [2, 0]);
-        let again = journal.append(400, 200, false).expect("at once");
-        assert_eq!((again.segment, again.bytes), (2, 300), "B5: the same groups");
-        journal.appended(400, LANE);
-        assert_eq!(journal.acknowledge(LANE), Some(8));
-        assert_eq!(journal.append(600, 200, true).expect("the rest").bytes, 100);
-    }
-
-    #[test]
-    fn the_cursor_goes_through_older_terms_and_then_through_ours() {
-        let mut journal = Journal::default();
-        let from = Cursor { term: 2, segment: 1, offset: 264, seq: 3 };
-        journal.begin(5, [from; 2]);
-        let mark = |term, newest| TermMark { term, newest_segment: [newest, 0] };
-        journal.take_over([from; 2], &[mark(2, 2), mark(3, 0), mark(5, 0)]);
-        let whole = u32::MAX;
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: whole });
-        journal.done(0, LANE, &fetched(from, 2, true));
-        let second = Cursor { term: 2, segment: 2, offset: FIRST_OFFSET, seq: 5 };
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from: second, end: whole });
-        assert!(journal.nothing_fetched(0, LANE, &fetched(second, 0, true)));
-        assert_eq!(journal.next_read(LANE), Read::List { term: 4 }, "its slot is gone");
-        journal.listed(LANE, 4, 1);
-        let fourth = Cursor { term: 4, segment: 1, offset: FIRST_OFFSET, seq: 1 };
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from: fourth, end: whole });
-        let missing = Fetched { missing: true, ..fetched(fourth, 0, true) };
-        assert!(journal.nothing_fetched(0, LANE, &missing), "listed, and gone meanwhile");
-        assert_eq!(journal.next_read(LANE), Read::Nothing);
-        write(&mut journal, 0, 7);
-        let ours = Cursor { term: 5, segment: 1, offset: FIRST_OFFSET, seq: 1 };
-        let end = FIRST_OFFSET + 700;
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from: ours, end });
-    }
-
-    #[test]
-    fn a_named_segment_that_is_not_there_is_waited_for() {
-        let mut journal = Journal::default();
-        let from = Cursor { term: 2, segment: 1, offset: FIRST_OFFSET, seq: 1 };
-        journal.begin(5, [from; 2]);
-        journal.take_over([from; 2], &[TermMark { term: 2, newest_segment: [1, 0] }]);
-        let missing = Fetched { missing: true, ..fetched(from, 0, true) };
-        assert!(!journal.nothing_fetched(1_000, LANE, &missing));
-        let due_ms = journal.batch_due_ms(LANE, &Settings::default());
-        assert_eq!(due_ms, 1_000 + u64::from(SEGMENT_WAIT_MS));
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: u32::MAX }, "never absent");
-        let late_ms = 1_000 + u64::from(SEGMENT_HIDDEN_MS_MAX);
-        assert!(!journal.nothing_fetched(late_ms, LANE, &missing));
-        assert_eq!(journal.next_read(LANE), Read::List { term: 2 }, "no share hides it so long");
-        journal.listed(LANE, 2, 0);
-        assert_eq!(journal.next_read(LANE), Read::Fetch { from, end: u32::MAX });
-        assert!(journal.nothing_fetched(late_ms, LANE, &missing), "swept by another, or lost");
-    }
-
-    #[test]
-    fn a_batch_is_due_by_count_by_bytes_or_by_age() {
-        let settings = Settings::default();
-        let mut few = journal(3);
-        assert_eq!(few.batch_due_ms(LANE, &settings), u64::MAX);
-        write(&mut few, 1_000, 5);
-        assert_eq!(few.batch_due_ms(LANE, &settings), 11_000, "by age");
-        write(&mut few, 2_000, 500);
-        assert_eq!(few.batch_due_ms(LANE, &settings), 0, "by count");
-        let mut large = journal(3);
-        write(&mut large, 1_000, 400);
-        let settings = Settings { batch_bytes_max: 40_000, ..settings };
-        assert_eq!(large.batch_due_ms(LANE, &settings), 0, "by bytes");
-    }
-
-    #[test]
-    fn only_what_is_behind_the_durable_cursor_is_swept() {
-        let mut journal = journal(3);
-        write(&mut journal, 0, 5);
-        let (lane, first) = journal.sweep().expect("what older terms left");
-        journal.swept(lane, first);
-        let (lane, first) = journal.sweep().expect("the alert lane too");
-        journal.swept(lane, first);
-        journal.append_failed(LANE);
-        write(&mut journal, 0, 5);
-        let from = Cursor { term: 3, segment: 1, offset: FIRST_OFFSET, seq: 1 };
-        journal.done(0, LANE, &fetched(from, 5, true));
-        assert!(journal.is_cursor_ahead());
-        assert_eq!(journal.sweep(), None, "B4");
-        let marks = journal.marks([0, 0]);
-        journal.named(&marks, [0, 0]);
-        let (_, before) = journal.sweep().expect("segment 1 is behind");
-        assert_eq!((before.term, before.segment), (3, 2));
     }
 }

@@ -9,9 +9,10 @@
 //! 4. the uplink's socket;
 //! 5. refused records into the declined store; else the next batch, if the uplink is free and
 //!    the cursor durable;
-//! 6. the nodes' records;
-//! 7. the reserve file;
-//! 8. the sweep of forwarded segments, and of old claims.
+//! 6. the configuration, or what its secret files say now;
+//! 7. the nodes' records;
+//! 8. the reserve file;
+//! 9. the sweep of forwarded segments, and of old claims.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -35,6 +36,7 @@ impl Engine {
             self.kill_uplink(out);
         }
         self.watch_request(now, out);
+        self.watch_declining(now, out);
         if let Some(wish) = self.roster.wish(term).cloned()
             && wish.to.as_ref() != Some(&self.host.node)
         {
@@ -43,6 +45,18 @@ impl Engine {
         }
         self.watch_room(now, out);
         self.watch_uplink(now, out);
+        self.tell_lost(out);
+    }
+
+    /// Says what was lost with segments that are damaged to their end, or gone.
+    fn tell_lost(&mut self, out: &mut Out<'_>) {
+        for lane in Lane::ALL {
+            if let Some(records) = self.journal.take_lost(lane) {
+                let (stretches, bytes) = (0, 0);
+                out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
+                out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
+            }
+        }
     }
 
     /// Says how full the journal is, and lets the oldest go.
@@ -97,6 +111,11 @@ impl Engine {
         if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
+            return true;
+        }
+        if now.ms >= self.forward.reread_due_ms() {
+            self.forward.put_reread_off(now.ms);
+            self.ask(now, Asked::Reread, ShareOrder::Reread, out);
             return true;
         }
         if now.ms >= self.nodes_due_ms {
@@ -184,7 +203,6 @@ impl Engine {
         lock: LockSeen,
         out: &mut Out<'_>,
     ) {
-        self.fault = None;
         self.take_lock(now, lock, out);
         let Some(mandate) = &mut self.mandate else { return };
         if let Some(lost_ms) = mandate.lock_lost_ms() {
@@ -263,7 +281,6 @@ impl Engine {
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
         let bytes = self.journal.appended(now.ms, lane);
         self.room.grew(lane, bytes);
-        self.write_fault = None;
         self.reserve.wrote();
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
@@ -339,6 +356,7 @@ impl Engine {
             }
             Asked::Open
             | Asked::Load
+            | Asked::Reread
             | Asked::Poll { .. }
             | Asked::Claim { .. }
             | Asked::Announce
@@ -395,6 +413,7 @@ impl Engine {
                 .min(self.proof_due_ms())
                 .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
                 .min(self.append_due_ms())
+                .min(self.forward.reread_due_ms())
                 .min(self.nodes_due_ms)
                 .min(self.reserve_due_ms(now_ms));
         }

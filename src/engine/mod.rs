@@ -32,6 +32,7 @@ pub mod cloud;
 pub mod codec;
 pub mod distress;
 pub mod election;
+mod faults;
 pub mod forward;
 pub mod ident;
 pub mod journal;
@@ -59,6 +60,7 @@ use asked::{Asked, ProofScope};
 use cloud::{CloudOrder, CloudOutcome, Reason};
 use distress::{Call, Distress};
 use election::{Ground, Sight};
+use faults::{Faults, Work};
 use forward::{Forward, Presence};
 use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
@@ -116,7 +118,8 @@ pub enum Event<'a> {
     /// The process that made a call was reaped, or could not be started.
     CallerGone,
     /// The configuration was judged; a bad one comes as the settings in force before. This
-    /// event comes before the outcome of the `Load` that it was read by.
+    /// event comes before the outcome of the `Load` that it was read by; after a `Reread` it
+    /// comes only if something changed.
     Configured(&'a Settings),
     /// SIGHUP.
     Reload,
@@ -221,6 +224,22 @@ struct Refused {
     not_before_ms: u64,
 }
 
+/// What the cloud refuses, as far as people are told.
+#[derive(Clone, Copy, Default, Debug)]
+struct Declining {
+    /// Us, or our URL: until it accepts anything.
+    us: bool,
+    /// Records: until it has refused none for a while, so that a poison record now and then is
+    /// one condition and not many.
+    records_until_ms: Option<u64>,
+}
+
+impl Declining {
+    const fn holds(self) -> bool {
+        self.us || self.records_until_ms.is_some()
+    }
+}
+
 /// Why and how a term is being ended.
 #[derive(Clone, Debug)]
 struct Ending {
@@ -256,8 +275,8 @@ pub struct Engine {
     /// A verdict moved the cursor, and no durable slot says so yet.
     cursor_ahead: bool,
     refused: Option<Refused>,
-    /// The cloud refused records, and has accepted none since.
-    declining: bool,
+    declining: Declining,
+    thing_refused_told: bool,
     /// The lock came back while an uplink without a copy of it lives.
     lock_pending: bool,
     fenced_told: bool,
@@ -279,9 +298,7 @@ pub struct Engine {
     append_wait_ms: u32,
     redundancy_due_ms: u64,
     resign_wait_ms: u32,
-    /// The last failure that was told, until the next success: of appends, of all else.
-    write_fault: Option<ShareError>,
-    fault: Option<ShareError>,
+    faults: Faults,
     /// The last order was an append: others that are due go first.
     append_was_last: bool,
     /// The uplink knows an old configuration: it makes room for another once it is idle.
@@ -325,7 +342,8 @@ impl Engine {
             claimed_ms: 0,
             cursor_ahead: false,
             refused: None,
-            declining: false,
+            declining: Declining::default(),
+            thing_refused_told: false,
             lock_pending: false,
             fenced_told: false,
             tidied: false,
@@ -345,8 +363,7 @@ impl Engine {
             append_wait_ms: RESIGN_WAIT_MS_MIN,
             redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
-            write_fault: None,
-            fault: None,
+            faults: Faults::default(),
             append_was_last: false,
             uplink_is_stale: false,
             lease_over_told: false,
@@ -465,6 +482,7 @@ impl Engine {
             self.share_failed(now, asked, error, out);
             return;
         }
+        self.note_success(asked, out);
         match (asked, outcome) {
             (Asked::Open, ShareOutcome::Opened { site, class, free_bytes, mount }) => {
                 self.free_bytes = *free_bytes;
@@ -507,39 +525,25 @@ impl Engine {
             }
             (Asked::Release, ShareOutcome::Done) => self.released(now, true, out),
             // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
-            (Asked::Load | Asked::Attach | Asked::Tidy, _) => {}
+            (Asked::Load | Asked::Reread | Asked::Attach | Asked::Tidy, _) => {}
             (asked, outcome) => panic!("N1: the keeper answered {outcome:?} to {asked:?}"),
+        }
+    }
+
+    fn note_success(&mut self, asked: Asked, out: &mut Out<'_>) {
+        if let Some(work) = Work::shown_by(asked)
+            && self.faults.end(work)
+        {
+            out(Effect::Note(Note::ShareWorks { what: work.name() }));
         }
     }
 
     /// Policy for failed operations; what an error means stands in `ShareFault::class`.
     fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
-        let writing = match asked {
-            Asked::Append { .. } | Asked::Decline { .. } | Asked::Reserve(_) => true,
-            Asked::Prove { create, .. } => create != [0, 0],
-            Asked::Open
-            | Asked::Load
-            | Asked::Poll { .. }
-            | Asked::Claim { .. }
-            | Asked::Announce
-            | Asked::Fetch { .. }
-            | Asked::Survey
-            | Asked::Attach
-            | Asked::Nodes { .. }
-            | Asked::Newest { .. }
-            | Asked::Sweep { .. }
-            | Asked::Tidy
-            | Asked::Release => false,
-        };
-        let known = if writing { &mut self.write_fault } else { &mut self.fault };
-        if known.as_ref() != Some(error) {
+        if self.faults.note(Work::of(asked), error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
-            *known = Some(error.clone());
         }
-        let vital = matches!(asked, Asked::Claim { .. } | Asked::Announce | Asked::Prove { .. });
-        if vital || writing {
-            self.reserve.failed(now.ms, error, vital && !writing);
-        }
+        self.reserve.failed(now.ms, asked, error);
         match asked {
             Asked::Open => self.open_failed(now),
             Asked::Load | Asked::Poll { .. } | Asked::Claim { .. } | Asked::Announce => {
@@ -547,6 +551,8 @@ impl Engine {
             }
             Asked::Release => self.released(now, false, out),
             Asked::Reserve(order) => self.reserve_failed(now, order, error),
+            // What was read before stays; the next try is due anyway.
+            Asked::Reread => {}
             Asked::Nodes { last } => {
                 // A last record that cannot be written does not hold up the end.
                 self.record_left = last;
@@ -606,6 +612,7 @@ impl Engine {
     /// Our term is over without a word on the share: what holds it is gone.
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
+        self.faults.end_term();
         self.mandate = None;
         self.ending = None;
         out(Effect::StopCollecting);
@@ -629,6 +636,7 @@ impl Engine {
         self.settings = settings.clone();
         self.bound_room();
         self.forward.take_things(settings);
+        self.thing_refused_told = false;
         self.forward.try_at_once();
         self.recall();
         if self.stage == Stage::Loading {

@@ -50,6 +50,7 @@ pub enum Note {
     Opened { site: SiteId, class: ShareClass },
     Mount { text: String<MOUNT_TEXT_MAX>, is_unsafe: bool },
     ShareFailed(ShareError),
+    ShareWorks { what: &'static str },
     ShareBack { after_ms: u64 },
     ShareStalled { for_ms: u64, order: &'static str },
     KeeperGone,
@@ -57,8 +58,9 @@ pub enum Note {
     LockDoesNotExclude { master: NodeName, term: Term },
     CloudFailing { status: u16, reason: Reason },
     CloudBack { after_requests: u32 },
-    CloudDeclining { status: u16, reason: Reason, records: u32 },
+    CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
+    ThingRefused { reason: Reason },
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     DeclinedDropping { records: u32 },
     RequestLate { after_ms: u64 },
@@ -122,6 +124,7 @@ impl Note {
             Self::JournalFill { told, .. } => told.level(),
             Self::Distress(note) => note.level(),
             Self::Opened { .. }
+            | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
@@ -130,6 +133,7 @@ impl Note {
             | Self::NodeReturned { .. } => Level::Info,
             Self::Reserve(_)
             | Self::Mount { is_unsafe: false, .. }
+            | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -170,27 +174,26 @@ impl fmt::Display for Note {
             }
             Self::Mount { text, is_unsafe } => write_mount(out, text, *is_unsafe),
             Self::ShareFailed(error) => write!(out, "{error}"),
+            Self::ShareWorks { what } => write!(out, "share: {what}: works again"),
             Self::ShareBack { after_ms } => write!(out, "share: answers again after {after_ms} ms"),
             Self::ShareStalled { for_ms, order } => {
                 write!(out, "share: no answer to {order} for {for_ms} ms")
             }
             Self::KeeperGone => write!(out, "keeper: starting another"),
             Self::LockDoesNotExclude { master, term } => write_given_twice(out, master, *term),
-            Self::CloudFailing { status: 0, reason } => write!(out, "cloud: {reason}"),
-            Self::CloudFailing { status, reason } => {
-                write!(out, "cloud: answered {status}: {reason}")
-            }
+            // With a status, the reason begins with it.
+            Self::CloudFailing { reason, .. } => write!(out, "cloud: {reason}"),
             Self::CloudBack { after_requests } => {
                 write!(out, "cloud: accepts again after {after_requests} failed requests")
             }
-            Self::CloudDeclining { status, reason, records: 0 } => {
-                write!(out, "cloud: refuses us with {status}: {reason}; trying again after a pause")
+            Self::CloudDeclining { status, reason } => {
+                let (what, then) = refusal(*status);
+                write!(out, "cloud: {what}: {reason}; {then}")
             }
-            Self::CloudDeclining { status, reason, .. } => write!(
-                out,
-                "cloud: refuses records with {status}: {reason}; they are kept in declined/"
-            ),
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
+            Self::ThingRefused { reason } => {
+                write!(out, "cloud: refuses a thing's registration or heartbeat: {reason}")
+            }
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())
             }
@@ -228,6 +231,15 @@ impl fmt::Display for Note {
             Self::Reserve(seen) => write!(out, "reserve: {}", seen.text()),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
+    }
+}
+
+/// What the cloud refuses with a status, and what follows.
+const fn refusal(status: u16) -> (&'static str, &'static str) {
+    match status {
+        401 | 403 => ("refuses our credentials", "trying again after a pause"),
+        404 | 405 | 410 => ("knows no such address", "trying again after a pause"),
+        _ => ("refuses records", "they are kept in declined/"),
     }
 }
 

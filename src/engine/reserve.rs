@@ -65,11 +65,29 @@ impl Reserve {
         matches!(self.state, State::NoRoom | State::GivenUp)
     }
 
-    /// Something failed for want of space. `is_vital`: a claim, a slot or a proof.
-    pub fn failed(&mut self, now_ms: u64, error: &ShareError, is_vital: bool) {
+    /// An order failed: perhaps for want of space, and perhaps it was vital (V2).
+    pub(super) fn failed(&mut self, now_ms: u64, asked: Asked, error: &ShareError) {
         if error.fault != ShareFault::NoSpace {
             return;
         }
+        let is_vital = match asked {
+            Asked::Claim { .. } | Asked::Announce => true,
+            Asked::Prove { create, .. } => create == [0, 0],
+            Asked::Append { .. } | Asked::Decline { .. } | Asked::Reserve(_) => false,
+            // nothing of ours waits for their success
+            Asked::Open
+            | Asked::Load
+            | Asked::Reread
+            | Asked::Poll { .. }
+            | Asked::Fetch { .. }
+            | Asked::Survey
+            | Asked::Attach
+            | Asked::Nodes { .. }
+            | Asked::Newest { .. }
+            | Asked::Sweep { .. }
+            | Asked::Tidy
+            | Asked::Release => return,
+        };
         self.fault.get_or_insert_with(|| error.text.clone());
         self.gives_up |= is_vital && now_ms >= self.give_up_from_ms;
     }
@@ -193,6 +211,10 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ident::Lane;
+
+    const APPEND: Asked = Asked::Append { lane: Lane::Readings };
+    const CLAIM: Asked = Asked::Claim { term: 7 };
 
     fn no_space(text: &str) -> ShareError {
         let text = heapless::String::try_from(text).expect("short");
@@ -223,22 +245,22 @@ mod tests {
     #[test]
     fn only_what_is_vital_gives_it_up_and_not_at_every_try() {
         let mut reserve = Reserve { state: State::Kept, ..Reserve::default() };
-        reserve.failed(0, &no_space("an append"), false);
+        reserve.failed(0, APPEND, &no_space("an append"));
         assert!(!reserve.gives_up, "V2");
         assert_eq!(reserve.fault().map(heapless::String::as_str), Some("an append"));
-        reserve.failed(10, &no_space("a claim"), true);
+        reserve.failed(10, CLAIM, &no_space("a claim"));
         assert!(reserve.gives_up);
         reserve.take(20, Some(ReserveSeen::GivenUp));
-        reserve.failed(30, &no_space("a claim"), true);
+        reserve.failed(30, CLAIM, &no_space("a claim"));
         assert!(!reserve.gives_up, "V3");
-        reserve.failed(20 + u64::from(RESERVE_WAIT_MS), &no_space("a claim"), true);
+        reserve.failed(20 + u64::from(RESERVE_WAIT_MS), CLAIM, &no_space("a claim"));
         assert!(reserve.gives_up);
     }
 
     #[test]
     fn the_fault_ends_once_there_is_room_again() {
         let mut reserve = Reserve { state: State::Kept, ..Reserve::default() };
-        reserve.failed(0, &no_space("an append"), false);
+        reserve.failed(0, APPEND, &no_space("an append"));
         reserve.wrote();
         assert_eq!(reserve.fault(), None);
         reserve.take(0, Some(ReserveSeen::NoRoom));

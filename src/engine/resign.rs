@@ -109,6 +109,7 @@ impl Engine {
     /// Step 4.
     pub(super) fn released(&mut self, now: Now, marked: bool, out: &mut Out<'_>) {
         let Some(mandate) = self.mandate.take() else { return };
+        self.faults.end_term();
         let reason = self.ending.take().map_or(ReleaseReason::Lost, |ending| ending.reason);
         out(Effect::OutcomeUnknown);
         let what = if marked { TermNote::Released } else { TermNote::NotReleased };

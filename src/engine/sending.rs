@@ -3,14 +3,14 @@
 //! The uplink's books are `forward`, the sizes of batches and the meaning of refusals
 //! `sizing`; here both meet the journal and the term.
 
-use super::cloud::{CloudOrder, CloudOutcome, CloudRequest};
+use super::cloud::{CloudOrder, CloudOutcome, CloudRequest, Verdict};
 use super::forward::{Batch, Job, Presence, Settled, range_of};
 use super::ident::Lane;
 use super::journal::Read;
 use super::notes::{Alert, Note};
 use super::share::{Decline, Declined, Fetch, Fetched, ShareOrder};
 use super::{Asked, Effect, Engine, Now, Out, Refused, Stage};
-use crate::limits::UPLINK_IDLE_MS;
+use crate::limits::{DECLINING_MS, UPLINK_IDLE_MS};
 
 /// The alert lane goes first.
 const LANES_BY_RANK: [Lane; 2] = [Lane::Alerts, Lane::Readings];
@@ -22,7 +22,7 @@ impl Engine {
             return;
         }
         let after_ms = u64::from(self.settings.timeout_ms);
-        if self.forward.failures() == 0 {
+        if !self.forward.is_unreachable() {
             out(Effect::Note(Note::RequestLate { after_ms }));
         }
         self.forward.time_out(now.ms);
@@ -165,6 +165,9 @@ impl Engine {
             out(Effect::Note(Note::GroupDamaged { lane, stretches, bytes, records }));
             out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
         }
+        if !seen.missing && self.journal.found(lane) {
+            self.segment_missing_told = false;
+        }
         if seen.count == 0 {
             if self.forward.sizing(lane).give_up_probe() {
                 return;
@@ -195,11 +198,11 @@ impl Engine {
     }
 
     pub(super) fn settle(&mut self, now: Now, outcome: &CloudOutcome, out: &mut Out<'_>) {
-        let failures = self.forward.failures();
+        let (failures, was_unreachable) = (self.forward.failures(), self.forward.is_unreachable());
         let Some(settled) = self.forward.settle(now.ms, outcome, &self.settings) else { return };
         match settled {
             Settled::Again => {
-                if failures == 0 && self.forward.failures() > 0 {
+                if !was_unreachable && self.forward.is_unreachable() {
                     let (status, reason) = (outcome.status, outcome.reason.clone());
                     out(Effect::Note(Note::CloudFailing { status, reason }));
                 }
@@ -207,6 +210,12 @@ impl Engine {
             }
             Settled::Refused { lane, records } => {
                 self.refuse(now, lane, records, outcome, out);
+                return;
+            }
+            Settled::ThingRefused => {
+                if !core::mem::replace(&mut self.thing_refused_told, true) {
+                    out(Effect::Note(Note::ThingRefused { reason: outcome.reason.clone() }));
+                }
                 return;
             }
             Settled::Accepted => {}
@@ -219,11 +228,20 @@ impl Engine {
                 self.cursor_ahead = true;
             }
         }
-        if failures > 0 {
+        if failures > 0 && (was_unreachable || !self.declining.us) {
             out(Effect::Note(Note::CloudBack { after_requests: failures }));
         }
-        if self.declining {
-            self.declining = false;
+        if core::mem::take(&mut self.declining.us) {
+            out(Effect::Note(Note::CloudAccepting));
+            out(Effect::Alert(Alert::CloudAccepting));
+        }
+    }
+
+    /// The end of what was begun by records that were refused for what they are.
+    pub(super) fn watch_declining(&mut self, now: Now, out: &mut Out<'_>) {
+        let Some(until_ms) = self.declining.records_until_ms else { return };
+        if now.ms >= until_ms && self.forward.failures() == 0 {
+            self.declining.records_until_ms = None;
             out(Effect::Note(Note::CloudAccepting));
             out(Effect::Alert(Alert::CloudAccepting));
         }
@@ -239,12 +257,15 @@ impl Engine {
         out: &mut Out<'_>,
     ) {
         let (status, reason) = (outcome.status, outcome.reason.clone());
-        if !self.declining {
-            self.declining = true;
-            let (status, reason) = (status, reason.clone());
-            let note_reason = reason.clone();
-            out(Effect::Note(Note::CloudDeclining { status, reason: note_reason, records }));
-            out(Effect::Alert(Alert::CloudDeclining { status, reason }));
+        let known = if outcome.verdict == Verdict::BadCredentials {
+            core::mem::replace(&mut self.declining.us, true)
+        } else {
+            let until_ms = now.ms + u64::from(DECLINING_MS);
+            self.declining.records_until_ms.replace(until_ms).is_some()
+        };
+        if !known {
+            out(Effect::Note(Note::CloudDeclining { status, reason: reason.clone() }));
+            out(Effect::Alert(Alert::CloudDeclining { status, reason: reason.clone() }));
         }
         if records > 0 {
             let not_before_ms = now.ms;

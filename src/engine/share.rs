@@ -21,6 +21,8 @@ pub enum ShareOrder {
     Open,
     /// Read `edge.json` and the files that it names; they come back as the frame's body.
     Load,
+    /// The same, but only to see whether the secret or CA file changed.
+    Reread,
     /// Try the lock, or not, and read slots.
     Poll(Poll),
     /// Create `claims/<term>` exclusively.
@@ -316,6 +318,8 @@ pub struct TermMark {
     pub term: Term,
     /// By lane, the number of its newest segment; 0: none.
     pub newest_segment: [u32; 2],
+    /// By lane, the seq of its last record; 0: none, or not known, the term was not released.
+    pub last_seq: [u64; 2],
 }
 
 /// Our own record to be written, the others' to be read.
@@ -392,6 +396,8 @@ pub enum ShareOutcome {
     },
     /// `Load`: the files follow as the frame's body.
     Loaded,
+    /// `Reread`: likewise.
+    Reread,
     /// `Poll`.
     Polled(Polled),
     /// `Claim`.

@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | Accepted | done; the size doubles up to the configured one | the same |
 //! | `BadContent` | suspect: halves, until the record is found | declined |
-//! | `TooLarge` | half the size | declined |
+//! | `TooLarge` | suspect: half the size | declined |
 //! | `BadCredentials` | declined as it is, then a pause | the same |
 //! | Retry with 500, the eighth in a row | suspect, as above | declined if another record of its batch was accepted since; else the next one is tried ahead of it |
 //! | Retry, Unknown | the same again | the same again |
 //! | no answer in time, the second in a row | half the size | the same again |
 //!
 //! Alerts are not declined for credentials: they stay queued.
+//!
+//! A size at which batches came too late, or were too large, is kept below for a while: it is
+//! tried again, once, after so many accepted batches, twice as many each time that it fails.
 //!
 //! # Invariants
 //!
@@ -28,6 +31,10 @@ use super::share::Fetched;
 const SERVER_ERRORS_MAX: u32 = 8;
 /// So many time-outs in a row halve a batch.
 const TIMEOUTS_MAX: u32 = 2;
+/// First and longest stay below a size that failed, in accepted batches.
+const PATIENCE_MIN: u32 = 4;
+/// See [`PATIENCE_MIN`].
+const PATIENCE_MAX: u32 = 64;
 
 /// A batch that was refused, and what is known of its records so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +45,17 @@ struct Suspect {
     many: bool,
     /// Whether any of them was accepted since.
     accepted: bool,
+}
+
+/// A size that failed, and is kept below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Ceiling {
+    /// So many records were too many.
+    records: u32,
+    /// Batches that are to be accepted before as many are tried again,
+    left: u32,
+    /// and so many there were of them in the beginning.
+    patience: u32,
 }
 
 /// A record that was sent before its turn, and accepted.
@@ -76,6 +94,7 @@ pub struct Sizing {
     lane: Lane,
     /// At most so many records, whatever is configured; it doubles with every success.
     records_limit: u32,
+    ceiling: Option<Ceiling>,
     suspect: Option<Suspect>,
     /// A single record that got a 500 while nothing else of its batch was accepted: the cursor
     /// behind it, where the next try begins.
@@ -85,12 +104,21 @@ pub struct Sizing {
     timeouts: u32,
 }
 
+impl Ceiling {
+    /// Whether a batch is about as large as that which failed: bytes bound batches too, so that
+    /// whole ones differ a little.
+    const fn is_reached(&self, batch: &Fetched) -> bool {
+        batch.count as u64 * 4 >= self.records as u64 * 3
+    }
+}
+
 impl Sizing {
     /// Whole batches.
     pub const fn new(lane: Lane) -> Self {
         Self {
             lane,
             records_limit: u32::MAX,
+            ceiling: None,
             suspect: None,
             probe_from: None,
             ahead: None,
@@ -142,7 +170,8 @@ impl Sizing {
         match verdict {
             Verdict::Accepted => self.accepted(batch),
             Verdict::TooLarge if batch.count > 1 => {
-                self.halve(batch);
+                self.suspect(batch);
+                self.keep_below(batch);
                 Step::Part
             }
             Verdict::BadContent | Verdict::TooLarge => self.divide(batch),
@@ -156,9 +185,10 @@ impl Sizing {
     pub fn time_out(&mut self, batch: &Fetched) {
         self.probe_from = None;
         self.timeouts += 1;
-        if self.timeouts >= TIMEOUTS_MAX {
+        let again = self.ceiling.is_some_and(|ceiling| ceiling.is_reached(batch));
+        if again || self.timeouts >= TIMEOUTS_MAX {
             self.timeouts = 0;
-            self.halve(batch);
+            self.keep_below(batch);
         }
     }
 
@@ -167,23 +197,50 @@ impl Sizing {
         let Some(suspect) = self.suspect.filter(|suspect| last_seq >= suspect.last_seq) else {
             return false;
         };
-        self.suspect = None;
-        self.records_limit = u32::MAX;
+        self.clear_suspect();
         suspect.many && !suspect.accepted
     }
 
     fn accepted(&mut self, batch: &Fetched) -> Step {
         let last_seq = batch.first_seq + u64::from(batch.count) - 1;
-        self.records_limit = self.records_limit.saturating_mul(2);
+        self.grow(batch);
         match &mut self.suspect {
             Some(suspect) if last_seq < suspect.last_seq => suspect.accepted = true,
-            Some(_) => {
-                self.suspect = None;
-                self.records_limit = u32::MAX;
-            }
+            Some(_) => self.clear_suspect(),
             None => {}
         }
         Step::Done
+    }
+
+    /// Twice the size, unless that is one to keep below.
+    fn grow(&mut self, batch: &Fetched) {
+        // As large as the one that failed: it was not the size.
+        self.ceiling = self.ceiling.filter(|ceiling| !ceiling.is_reached(batch));
+        let doubled = self.records_limit.saturating_mul(2);
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.left = ceiling.left.saturating_sub(1);
+            if doubled >= ceiling.records && ceiling.left > 0 {
+                return;
+            }
+        }
+        self.records_limit = doubled;
+    }
+
+    /// Half the size, and no more for a while.
+    fn keep_below(&mut self, batch: &Fetched) {
+        let patience = match self.ceiling {
+            Some(known) if known.is_reached(batch) => (known.patience * 2).min(PATIENCE_MAX),
+            Some(_) | None => PATIENCE_MIN,
+        };
+        self.ceiling = Some(Ceiling { records: batch.count, left: patience, patience });
+        self.halve(batch);
+    }
+
+    /// Nothing is suspect any more: whole batches, below the ceiling.
+    fn clear_suspect(&mut self) {
+        self.suspect = None;
+        self.records_limit =
+            self.ceiling.map_or(u32::MAX, |ceiling| ceiling.records.div_ceil(2).max(1));
     }
 
     /// The record must be found; a single one is.
@@ -197,8 +254,7 @@ impl Sizing {
     }
 
     fn pause(&mut self, batch: &Fetched) -> Step {
-        self.suspect = None;
-        self.records_limit = u32::MAX;
+        self.clear_suspect();
         let records = if self.lane == Lane::Alerts { 0 } else { batch.count };
         Step::Pause { records }
     }
@@ -377,6 +433,26 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_is_too_large_is_tried_again_ever_more_seldom() {
+        let mut trial = Trial::new();
+        let cloud = |seqs: &[u64]| {
+            if seqs.len() > 100 { (Verdict::TooLarge, 413) } else { (Verdict::Accepted, 200) }
+        };
+        trial.send(100_000, 3_000, cloud);
+        assert_eq!(trial.accepted.len(), 100_000);
+        // 62 records each, and few that were too large
+        let least = 100_000_u32.div_ceil(62);
+        assert!(trial.requests < least + least / 20, "{} requests", trial.requests);
+    }
+
+    #[test]
+    fn a_cloud_to_which_all_is_too_large_gets_one_batch_a_pause() {
+        let mut trial = Trial::new();
+        trial.send(1_000, 5_000, |_| (Verdict::TooLarge, 413));
+        assert_eq!((trial.declined.len(), trial.paused), (500, true), "Z3");
+    }
+
+    #[test]
     fn five_hundreds_on_everything_decline_nothing() {
         let mut trial = Trial::new();
         trial.send(500, 300, |_| (Verdict::Retry, 500));
@@ -412,7 +488,13 @@ mod tests {
             trial.sizing.time_out(&batch);
         }
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 125);
-        trial.send(500, 1, |_| (Verdict::Accepted, 200));
-        assert_eq!(trial.sizing.records_max(500, trial.cursor), 250);
+        trial.send(10_000, PATIENCE_MIN, |_| (Verdict::Accepted, 200));
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 250, "tried again after a while");
+        trial.sizing.time_out(&half);
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 125, "once is enough now");
+        trial.send(10_000, 2 * PATIENCE_MIN - 1, |_| (Verdict::Accepted, 200));
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 125, "and for twice as long");
+        trial.send(10_000, 3, |_| (Verdict::Accepted, 200));
+        assert_eq!(trial.sizing.records_max(500, trial.cursor), 500, "it was not the size");
     }
 }

@@ -56,7 +56,7 @@ impl Engine {
             class: open.then_some(self.class),
             locked: held,
             stalled_ms: stalled.map_or(0, |(_, start_ms)| now_ms - start_ms),
-            fault: self.fault.as_ref().map_or_else(String::new, |error| error.text.clone()),
+            fault: self.faults.first().map_or_else(String::new, |error| error.text.clone()),
         }
     }
 
@@ -93,16 +93,21 @@ impl Engine {
     }
 
     fn is_cloud_unreachable(&self) -> bool {
-        self.stage == Stage::Master && self.forward.failures() > 0 && !self.declining
+        self.stage == Stage::Master && self.forward.is_unreachable()
     }
 
     fn conditions(&self) -> Vec<&'static str, CONDITIONS_MAX> {
         let holds = [
+            ("share-failing", self.stage != Stage::Closed && self.faults.first().is_some()),
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
             ("journal-high", self.room.told() == Told::High),
             ("journal-dropping", self.room.told() == Told::Dropping),
-            ("cloud-declining", self.declining && self.stage == Stage::Master),
+            (
+                "segment-missing",
+                self.stage == Stage::Master && self.journal.is_waiting_for_segment(),
+            ),
+            ("cloud-declining", self.declining.holds() && self.stage == Stage::Master),
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),
         ];

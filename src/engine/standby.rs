@@ -40,7 +40,7 @@ impl Engine {
         }
         self.site = Some(site);
         self.class = class;
-        self.fault = None;
+        self.faults.forget_all();
         self.all_due_ms = 0;
         self.list_due_ms = 0;
         self.stage = Stage::Loading;
@@ -109,7 +109,6 @@ impl Engine {
     }
 
     pub(super) fn polled(&mut self, now: Now, all: bool, polled: &Polled, out: &mut Out<'_>) {
-        self.fault = None;
         self.distress.note_seen();
         self.sight.observe(now.ms, polled, &self.settings);
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
@@ -222,12 +221,14 @@ impl Engine {
         self.ending = None;
         self.cursor_ahead = false;
         self.refused = None;
-        self.declining = false;
+        self.declining = super::Declining::default();
+        self.thing_refused_told = false;
         self.lock_pending = false;
         self.fenced_told = false;
         self.tidied = false;
         self.lease_over_told = false;
         self.segment_missing_told = false;
+        self.faults.forget_all();
         self.redundancy_lost = false;
         self.append_was_last = false;
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;

@@ -84,6 +84,11 @@ struct Site {
     poison: Option<(Term, u64)>,
     /// Calls get no answer.
     deaf: bool,
+    /// What is said to things instead.
+    thing: Option<(Verdict, u16)>,
+    /// The secret file is another than before.
+    secret_changed: bool,
+    rereads: usize,
 }
 
 impl Site {
@@ -103,6 +108,9 @@ impl Site {
             cloud_status,
             poison: None,
             deaf: false,
+            thing: None,
+            secret_changed: false,
+            rereads: 0,
         }
     }
 
@@ -189,10 +197,11 @@ impl Site {
         for step in 0.. {
             assert!(step < 200, "a busy loop in node {place}: {:?}", self.nodes[place].orders);
             if let Some(order) = self.nodes[place].requests.pop() {
+                let (verdict, status) = self.verdict(order);
                 let outcome = CloudOutcome {
                     request: order.request,
-                    verdict: self.verdict(order),
-                    status: self.cloud_status,
+                    verdict,
+                    status,
                     retry_after_ms: None,
                     reason: Reason::new(),
                 };
@@ -224,19 +233,25 @@ impl Site {
         self.event(place, Event::CallerGone);
     }
 
-    fn verdict(&self, order: CloudOrder) -> Verdict {
+    fn verdict(&self, order: CloudOrder) -> (Verdict, u16) {
         match (order.what, self.poison) {
             (CloudRequest::Batch { range }, Some((term, seq)))
                 if range.term == term && (range.first_seq..=range.last_seq).contains(&seq) =>
             {
-                Verdict::BadContent
+                (Verdict::BadContent, 400)
             }
-            _ => self.cloud,
+            (CloudRequest::Register { .. } | CloudRequest::Alive { .. }, _) => {
+                self.thing.unwrap_or((self.cloud, self.cloud_status))
+            }
+            _ => (self.cloud, self.cloud_status),
         }
     }
 
     fn answer(&mut self, place: usize, order: ShareOrder) {
-        if let ShareOrder::Load = order {
+        let reread = matches!(order, ShareOrder::Reread);
+        self.rereads += usize::from(reread);
+        let changed = reread && std::mem::take(&mut self.secret_changed);
+        if matches!(order, ShareOrder::Load) || changed {
             let settings = self.settings.clone();
             self.event(place, Event::Configured(&settings));
         }
@@ -362,6 +377,7 @@ impl Share {
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,
+            ShareOrder::Reread => ShareOutcome::Reread,
             ShareOrder::Poll(poll) => {
                 let lock = self.try_lock(place, poll.lock == LockWish::Try);
                 let newest = self.slots.values().next_back().cloned();
@@ -528,6 +544,7 @@ impl Share {
         let marks = self.slots.values().map(|slot| TermMark {
             term: slot.term,
             newest_segment: slot.lanes.map(|lane| lane.newest_segment),
+            last_seq: slot.lanes.map(|lane| lane.last_seq),
         });
         Survey { newest, before, fence_ms_max: 5_000, cursors, marks: marks.collect() }
     }

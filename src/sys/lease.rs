@@ -11,6 +11,9 @@
 //!    ([`LEASE_MS_MAX`]) are one and the same: not running. So an end that was never cleared stays
 //!    harmless for 23 days; the agent clears it when the term ends.
 //!
+//! 5. A second word beside it is the uplinks' own: the memo that one leaves to the next, however
+//!    it ended.
+//!
 //! Not for: deciding how long a lease runs.
 
 use std::io;
@@ -31,6 +34,8 @@ const NONE: u32 = 0;
 #[derive(Debug)]
 pub struct Lease {
     word: &'static AtomicU32,
+    /// 5
+    memo: &'static AtomicU32,
     origin_ms: u64,
 }
 
@@ -38,7 +43,8 @@ impl Lease {
     /// A lease that is not running. `origin_ms` is the boot time of the agent's start, from which
     /// the shared word counts. Errors: `ENOMEM`.
     pub fn new(origin_ms: u64) -> io::Result<Self> {
-        Ok(Self { word: shared_word()?, origin_ms })
+        let [word, memo] = shared_words()?;
+        Ok(Self { word, memo, origin_ms })
     }
 
     /// Lets the lease run to `end_ms` ([`clock::boottime_ms`]), longer or shorter than before.
@@ -57,6 +63,16 @@ impl Lease {
     /// Ends the lease. A guarded process ends when its timer fires, at the end that it last read.
     pub fn clear(&self) {
         self.word.store(NONE, Ordering::SeqCst);
+    }
+
+    /// The memo that was set last, here or in another process that shares it; at first 0.
+    pub fn memo(&self) -> u32 {
+        self.memo.load(Ordering::SeqCst)
+    }
+
+    /// Sets the memo.
+    pub fn set_memo(&self, word: u32) {
+        self.memo.store(word, Ordering::SeqCst);
     }
 
     /// Whether the lease runs at `now_ms` ([`clock::boottime_ms`]).
@@ -106,17 +122,17 @@ fn low_half(count: u64) -> u32 {
 }
 
 /// A page shared with every child forked from now on.
-fn shared_word() -> io::Result<&'static AtomicU32> {
+fn shared_words() -> io::Result<&'static [AtomicU32; 2]> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    let bytes = size_of::<AtomicU32>();
+    let bytes = size_of::<[AtomicU32; 2]>();
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
     let page = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
     if page == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the page is zeroed (a valid value), aligned, and never unmapped.
-    Ok(unsafe { &*page.cast::<AtomicU32>() })
+    Ok(unsafe { &*page.cast::<[AtomicU32; 2]>() })
 }
 
 // What the handler works with. Only `guard` writes them, before there is a handler to read them.
@@ -210,6 +226,18 @@ mod tests {
         assert!(!lease.is_running(2_000));
         lease.set(500);
         assert!(!lease.is_running(1_000), "an end before the agent's start has passed");
+    }
+
+    #[test]
+    fn the_memo_is_a_word_of_its_own() {
+        let lease = Lease::new(1_000).expect("a page");
+        assert_eq!(lease.memo(), 0);
+        lease.set(6_000);
+        lease.set_memo(7);
+        lease.clear();
+        assert_eq!(lease.memo(), 7);
+        lease.set_memo(u32::MAX);
+        assert!(!lease.is_running(1_000));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 pub mod alloc;
 pub mod clock;
 pub mod connect;
+pub mod dial;
 pub mod lease;
 pub mod lock;
 pub mod memfd;

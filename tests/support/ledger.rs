@@ -258,7 +258,7 @@ impl Ledger {
 }
 
 /// The records in a body, as JSON.
-fn bodies_of(path: &str, body: &[u8]) -> Result<Vec<Value>, &'static str> {
+pub fn bodies_of(path: &str, body: &[u8]) -> Result<Vec<Value>, &'static str> {
     if !body.is_ascii() {
         return Err("its body is not ASCII");
     }

@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "each target uses the part that it needs")]
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
+pub mod answers;
 pub mod binary;
+pub mod certificates;
 pub mod figures;
 pub mod guard;
 pub mod http;
@@ -15,6 +17,7 @@ pub mod processes;
 pub mod producer;
 pub mod receiver;
 pub mod site;
+pub mod slow_link;
 
 /// The secret key of every scratch site.
 pub const SECRET_KEY: &str = "testsecretkey0000000000000000000000000001";

@@ -80,6 +80,11 @@ pub fn threads(pid: u32) -> Option<u32> {
     field(&status, "Threads:")?.try_into().ok()
 }
 
+/// The most memory that a process ever had resident, in kB; `None`: it is gone.
+pub fn peak_kb(pid: u32) -> Option<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
+}
+
 /// Memory in kB.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Memory {

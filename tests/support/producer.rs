@@ -35,6 +35,7 @@ pub struct Sent {
 struct Shared {
     nodes: Vec<PathBuf>,
     readings_per_second: u64,
+    first: u64,
     started: Instant,
     stop: AtomicBool,
     /// Where the master was last found.
@@ -55,9 +56,15 @@ pub struct Producer {
 impl Producer {
     /// Starts posting to whichever of these Unix sockets takes it.
     pub fn start(nodes: Vec<PathBuf>, readings_per_second: u64) -> Self {
+        Self::start_at(nodes, readings_per_second, 0)
+    }
+
+    /// The same, with numbers from `first` on.
+    pub fn start_at(nodes: Vec<PathBuf>, readings_per_second: u64, first: u64) -> Self {
         let shared = Arc::new(Shared {
             nodes,
             readings_per_second,
+            first,
             started: Instant::now(),
             stop: AtomicBool::new(false),
             current: AtomicUsize::new(0),
@@ -120,7 +127,7 @@ impl Shared {
                 let left = due.saturating_sub(self.started.elapsed());
                 thread::sleep(left.min(Duration::from_millis(20)));
             }
-            self.post(post * POST_READINGS);
+            self.post(self.first + post * POST_READINGS);
         }
     }
 

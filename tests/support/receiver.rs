@@ -2,17 +2,17 @@
 //! kept; it can fail in the ways in which clouds fail.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::ledger::{Incoming, Ledger};
+use super::answers::{Answer, Asked, Rule};
+use super::certificates::{Authority, Certificate};
+use super::ledger::{Incoming, Ledger, bodies_of};
 use super::{ACCESS_KEY, SECRET_KEY, now_ns};
 
 /// Longest life of a connection that is answered.
@@ -20,8 +20,13 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// What a guarding receiver will not have in a record.
+pub const REFUSED: &str = "\"refused\"";
+/// A name in the receiver's certificate that nobody looks up by chance (RFC 6761 6.2).
+pub const CLOUD_NAME: &str = "cloud.test";
+
 /// How requests are met.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub enum Behaviour {
     /// Read and answered with this status; the records count as delivered if it is 2xx.
     Answer(u16),
@@ -33,6 +38,10 @@ pub enum Behaviour {
     Silent,
     /// The connection is closed at once.
     HangUp,
+    /// Read, kept as delivered, and the connection is reset.
+    Reset,
+    /// Read, and answered as this says.
+    Rule(Rule),
 }
 
 /// How long a peer stayed on a connection that got no answer.
@@ -50,12 +59,21 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     held: Mutex<Vec<Held>>,
     stop: AtomicBool,
-    config: Arc<ServerConfig>,
+    config: Mutex<Arc<ServerConfig>>,
+    secret: Mutex<Secret>,
+}
+
+/// The key that requests are to be signed with.
+struct Secret {
+    key: String,
+    /// Other signatures are answered 401; else they are faults.
+    refuses_others: bool,
 }
 
 /// The receiver; it ends when dropped.
 pub struct Receiver {
-    port: u16,
+    address: SocketAddr,
+    authority: Authority,
     ca_pem: String,
     shared: Arc<Shared>,
 }
@@ -63,25 +81,47 @@ pub struct Receiver {
 impl Receiver {
     /// Starts a receiver on a free port of loopback.
     pub fn start() -> Self {
-        let (config, ca_pem) = certificates();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("receiver: cannot listen");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts a receiver on a free port of an address of this host.
+    pub fn start_at(ip: &str) -> Self {
+        let authority = Authority::new("scratch CA");
+        let listener = TcpListener::bind((ip, 0)).expect("receiver: cannot listen");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
             changed: Condvar::new(),
             behaviour: Mutex::new(Behaviour::Answer(200)),
             held: Mutex::default(),
             stop: AtomicBool::new(false),
-            config: Arc::new(config),
+            config: Mutex::new(authority.server(Certificate::Good)),
+            secret: Mutex::new(Secret { key: SECRET_KEY.to_owned(), refuses_others: false }),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
-        Self { port, ca_pem, shared }
+        Self { address, ca_pem: authority.pem(), authority, shared }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Where it is reached, by a name in its certificate.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.port)
+        self.url_by("localhost")
+    }
+
+    /// Where it is reached, by another name for its address; [`CLOUD_NAME`] is in its
+    /// certificate.
+    pub fn url_by(&self, name: &str) -> String {
+        format!("https://{name}:{}", self.address.port())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The CA that its certificate is from.
@@ -92,6 +132,30 @@ impl Receiver {
     /// Changes how requests are met, from the next connection on.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// Meets requests as a rule says, from the next connection on.
+    pub fn rule(&self, rule: impl Fn(&Asked<'_>) -> Answer + Send + Sync + 'static) {
+        self.behave(Behaviour::Rule(Arc::new(rule)));
+    }
+
+    /// Shows such a certificate, from the next connection on.
+    pub fn show(&self, certificate: Certificate) {
+        *lock(&self.shared.config) = self.authority.server(certificate);
+    }
+
+    /// Takes requests that are signed with this key, and answers 401 to others.
+    pub fn take_secret(&self, key: &str) {
+        *lock(&self.shared.secret) = Secret { key: key.to_owned(), refuses_others: true };
+    }
+
+    /// Takes only what is signed with the key and holds nothing of [`REFUSED`].
+    pub fn guard(&self) {
+        self.take_secret(SECRET_KEY);
+        self.rule(|asked| {
+            let refused = asked.records.iter().any(|record| record.to_string().contains(REFUSED));
+            Answer::Status(if refused { 422 } else { 200 })
+        });
     }
 
     /// What arrived so far.
@@ -130,7 +194,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         // wakes the thread that accepts
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(self.address));
     }
 }
 
@@ -139,66 +203,105 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn certificates() -> (ServerConfig, String) {
-    let mut ca = CertificateParams::new(Vec::new()).expect("no names, none that is bad");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "scratch CA");
-    let ca_key = KeyPair::generate().expect("receiver: cannot make a key");
-    let issuer = CertifiedIssuer::self_signed(ca, ca_key).expect("receiver: cannot make a CA");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = CertificateParams::new(names).expect("both names are good");
-    let key = KeyPair::generate().expect("receiver: cannot make a key");
-    let certificate = server.signed_by(&key, &issuer).expect("receiver: cannot sign");
-    let private = PrivateKeyDer::try_from(key.serialize_der()).expect("rcgen writes PKCS 8");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .expect("the key is the certificate's");
-    let authority: &rcgen::Certificate = issuer.as_ref();
-    (config, authority.pem())
-}
-
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while let Ok((socket, _)) = listener.accept() {
         let accepted_ns = now_ns();
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        let behaviour = *lock(&shared.behaviour);
+        let behaviour = lock(&shared.behaviour).clone();
         let serving = Arc::clone(shared);
-        thread::spawn(move || serve(socket, accepted_ns, behaviour, &serving));
+        thread::spawn(move || serve(socket, accepted_ns, &behaviour, &serving));
     }
 }
 
-fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: Behaviour, shared: &Shared) {
+fn serve(mut socket: TcpStream, accepted_ns: u64, behaviour: &Behaviour, shared: &Shared) {
     let _ = socket.set_nodelay(true);
     let _ = socket.set_read_timeout(Some(CONNECTION_LIMIT));
-    let status = match behaviour {
+    let config = Arc::clone(&lock(&shared.config));
+    let Ok(connection) = ServerConnection::new(config) else { return };
+    match behaviour {
         Behaviour::HangUp => return,
         Behaviour::BlackHole => return hold(&mut socket, accepted_ns, shared),
-        Behaviour::Answer(status) => status,
-        Behaviour::Delay(_) => 200,
-        Behaviour::Silent => 0,
-    };
-    let Ok(connection) = ServerConnection::new(Arc::clone(&shared.config)) else { return };
+        Behaviour::Reset => {
+            let mut stream = StreamOwned::new(connection, Peeking { socket, seen: 0 });
+            if let Some((head, body)) = read_request(&mut stream) {
+                enter(&head, body, accepted_ns, 0, shared);
+            }
+            return;
+        }
+        Behaviour::Answer(_) | Behaviour::Delay(_) | Behaviour::Silent | Behaviour::Rule(_) => {}
+    }
     let mut stream = StreamOwned::new(connection, socket);
     // a peer that was killed half-way has sent nothing that counts
     let Some((head, body)) = read_request(&mut stream) else { return };
-    enter(&head, body, accepted_ns, status, shared);
+    let answer = answer_to(&head, &body, behaviour, shared);
+    enter(&head, body, accepted_ns, answer.status(), shared);
     if let Behaviour::Delay(time) = behaviour {
-        thread::sleep(time);
+        thread::sleep(*time);
     }
-    if status == 0 {
+    if let Answer::Silence = answer {
         return hold(&mut stream.sock, accepted_ns, shared);
     }
-    let answer = format!("HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let _ = stream.write_all(answer.as_bytes());
+    answer.write(&mut stream, &shared.stop);
     stream.conn.send_close_notify();
     let _ = stream.flush();
     let _ = stream.sock.shutdown(Shutdown::Write);
+}
+
+fn answer_to(head: &Head, body: &[u8], behaviour: &Behaviour, shared: &Shared) -> Answer {
+    let secret = lock(&shared.secret);
+    if signature(body, &secret.key) != head.header("x-dtn-signature") && secret.refuses_others {
+        return Answer::Status(401);
+    }
+    drop(secret);
+    match behaviour {
+        Behaviour::Answer(status) => Answer::Status(*status),
+        Behaviour::Silent => Answer::Silence,
+        Behaviour::Rule(rule) => {
+            let path = head.path.strip_prefix("POST ").unwrap_or_default();
+            let records = bodies_of(path, body).unwrap_or_default();
+            rule(&Asked { path, records: &records, bytes: body.len() })
+        }
+        Behaviour::Delay(_) | Behaviour::Reset | Behaviour::BlackHole | Behaviour::HangUp => {
+            Answer::Status(200)
+        }
+    }
+}
+
+/// Reads and leaves everything in the socket: closed with data that were never taken from it,
+/// it is reset, not ended (tcp(7)).
+struct Peeking {
+    socket: TcpStream,
+    seen: usize,
+}
+
+impl Read for Peeking {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let mut bytes = vec![0; self.seen + out.len()];
+        let end = Instant::now() + CONNECTION_LIMIT;
+        while Instant::now() < end {
+            let count = self.socket.peek(&mut bytes)?;
+            if count > self.seen {
+                let fresh = &bytes[self.seen..count];
+                out[..fresh.len()].copy_from_slice(fresh);
+                self.seen = count;
+                return Ok(fresh.len());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(0)
+    }
+}
+
+impl Write for Peeking {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.socket.flush()
+    }
 }
 
 /// Keeps a connection, silently, until its peer gives up.
@@ -265,7 +368,10 @@ fn parse_head(bytes: &[u8]) -> Option<(Head, usize)> {
 }
 
 fn enter(head: &Head, body: Vec<u8>, accepted_ns: u64, status: u16, shared: &Shared) {
-    let signed = signature(&body) == head.header("x-dtn-signature");
+    let secret = lock(&shared.secret);
+    let fits = signature(&body, &secret.key) == head.header("x-dtn-signature");
+    let signed = fits || (secret.refuses_others && status == 401);
+    drop(secret);
     let mut ledger = lock(&shared.ledger);
     let index = ledger.requests.len();
     let Some(path) = head.path.strip_prefix("POST ") else {
@@ -293,8 +399,8 @@ fn enter(head: &Head, body: Vec<u8>, accepted_ns: u64, status: u16, shared: &Sha
 }
 
 /// HMAC-SHA256 of a body, in lower-case hex.
-fn signature(body: &[u8]) -> String {
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET_KEY.as_bytes());
+fn signature(body: &[u8], key: &str) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.as_bytes());
     let tag = ring::hmac::sign(&key, body);
     let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("half a byte");
     tag.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

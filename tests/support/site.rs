@@ -150,6 +150,20 @@ impl Site {
         site
     }
 
+    /// Changes `edge.json`; a node that runs takes it on [`Self::reload`].
+    pub fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
+        let path = self.data().join("edge.json");
+        let text = fs::read_to_string(&path).expect("site: cannot read edge.json");
+        let mut config = serde_json::from_str(&text).expect("we wrote it");
+        edit(&mut config);
+        fs::write(path, config.to_string()).expect("site: cannot write edge.json");
+    }
+
+    /// Has a node read its configuration again (SIGHUP).
+    pub fn reload(&self, node: &str) {
+        processes::signal("HUP", &[self.pid(node)]);
+    }
+
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.scratch.join("data")
@@ -222,6 +236,13 @@ impl Site {
         guard::started(child.id());
         lock(&self.watch.roots).push(child.id());
         self.nodes.insert(node.to_owned(), Node { child, frozen: false });
+    }
+
+    /// The lines of a node's log that hold this text.
+    pub fn log_lines(&self, node: &str, text: &str) -> Vec<String> {
+        let log = fs::read(self.log(node)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 
     fn log(&self, node: &str) -> PathBuf {

@@ -264,6 +264,7 @@ impl Hands {
             | ShareOrder::Tidy { .. }
             | ShareOrder::Decline(_)
             | ShareOrder::Reserve(_)
+            | ShareOrder::Reread
             | ShareOrder::Release(_) => (&[], None),
         };
         let order = KeeperOrder { number: self.number, order };

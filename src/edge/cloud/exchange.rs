@@ -5,14 +5,17 @@
 //! Its own time-outs start threads and are never used: the agent ends an uplink whose deadline
 //! has passed.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 
 use minreq::ResponseLazy;
 
+use super::head::final_head;
 use super::reason::{clipped, of_failure, shown};
-use super::verdict::{retry_after_ms, verdict};
+use super::verdict::{remedy, retry_after_ms, verdict};
+use super::way::Way;
 use crate::engine::cloud::{Reason, Verdict};
 use crate::limits::ANSWER_BYTES_MAX;
+use crate::sys::dial::dialled_by;
 
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,29 +37,45 @@ impl Answer {
     }
 }
 
-/// Sends a request and waits for its answer, however long that takes. `wall_ms` is this
-/// gateway's clock, for the reason.
-pub fn exchange(request: minreq::Request, host: &str, wall_ms: u64) -> Answer {
-    match request.with_follow_redirects(false).send_lazy() {
-        Ok(response) => of_response(response, host),
-        Err(failure) => Answer::none(of_failure(&failure, host, wall_ms)),
+/// Sends a request on its way and waits for its answer, however long that takes. `wall_ms` is
+/// this gateway's clock, for the reason.
+pub fn exchange(request: minreq::Request, way: &Way<'_>, host: &str, wall_ms: u64) -> Answer {
+    let mut no_way = None;
+    let dial = || match way.open() {
+        Ok(opened) => Ok(opened.stream),
+        Err(why) => {
+            no_way = Some(why.reason);
+            Err(ErrorKind::ConnectionAborted.into())
+        }
+    };
+    let sent = dialled_by(dial, || request.with_follow_redirects(false).send_lazy());
+    let answer = match (sent, no_way) {
+        (_, Some(reason)) => Answer::none((Verdict::Retry, clipped(format_args!("{reason}")))),
+        (Ok(response), None) => of_response(response, host, wall_ms),
+        (Err(failure), None) => Answer::none(of_failure(&failure, host, wall_ms)),
+    };
+    if answer.status != 0 {
+        way.answered();
     }
+    answer
 }
 
 /// What minreq says in place of a status line that it could not read.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
+fn of_response(mut response: ResponseLazy, host: &str, wall_ms: u64) -> Answer {
     if response.status_code == 503 && response.reason_phrase == NO_STATUS_LINE {
         let reason = clipped(format_args!("connection closed without an HTTP answer by {host}"));
         return Answer::none((Verdict::Unknown, reason));
     }
     let interim = (100..200).contains(&response.status_code);
-    if let Some(answer) = interim.then(|| behind_interim(&mut response)).flatten() {
+    if let Some(answer) = interim.then(|| behind_interim(&mut response, wall_ms)).flatten() {
         return answer;
     }
     let status = response.status_code;
-    let retry_after_ms = header(&response, "retry-after").and_then(retry_after_ms);
+    let date = header(&response, "date");
+    let retry_after_ms =
+        header(&response, "retry-after").and_then(|text| retry_after_ms(text, date, wall_ms));
     let verdict = verdict(status);
     if verdict == Verdict::Accepted {
         if is_cut_short(&mut response) {
@@ -72,7 +91,7 @@ fn of_response(mut response: ResponseLazy, host: &str) -> Answer {
         Some(_) | None => {
             let phrase = shown(response.reason_phrase.as_bytes());
             let excerpt = excerpt(&mut response);
-            clipped(format_args!("answer {status} {phrase}: {excerpt}"))
+            clipped(format_args!("answer {status} {phrase}{}: {excerpt}", remedy(status)))
         }
     };
     Answer { verdict, status, retry_after_ms, reason: without_colon(reason) }
@@ -116,127 +135,30 @@ fn without_colon(mut reason: Reason) -> Reason {
     reason
 }
 
-/// The final answer behind `100 Continue` and its like (RFC 9110 15.2), which minreq leaves in
-/// the body; `None`: there is none.
-fn behind_interim(response: &mut ResponseLazy) -> Option<Answer> {
-    let mut bytes = Vec::new();
-    let mut start = 0;
-    loop {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut head = httparse::Response::new(&mut headers);
-        match head.parse(&bytes[start..]).ok()? {
-            httparse::Status::Complete(length) => {
-                let status = head.code?;
-                if !(100..200).contains(&status) {
-                    return Some(of_head(status, &head));
-                }
-                start += length;
-            }
-            httparse::Status::Partial => {
-                let mut more = [0; 512];
-                let count = response.read(&mut more).ok()?;
-                if count == 0 || bytes.len() > ANSWER_BYTES_MAX {
-                    return None;
-                }
-                bytes.extend_from_slice(&more[..count]);
-            }
-        }
-    }
-}
-
-fn of_head(status: u16, head: &httparse::Response<'_, '_>) -> Answer {
-    let retry_after =
-        head.headers.iter().find(|line| line.name.eq_ignore_ascii_case("retry-after"));
-    let retry_after = retry_after.and_then(|line| core::str::from_utf8(line.value).ok());
-    let verdict = verdict(status);
-    let phrase = shown(head.reason.unwrap_or_default().as_bytes());
+/// The final answer behind `100 Continue` and its like, which minreq leaves in the body; `None`:
+/// there is none.
+fn behind_interim(response: &mut ResponseLazy, wall_ms: u64) -> Option<Answer> {
+    let head = final_head(|room| response.read(room)).ok()?;
+    let verdict = verdict(head.status);
     let reason = match verdict {
         Verdict::Accepted => Reason::new(),
         Verdict::BadContent
         | Verdict::BadCredentials
         | Verdict::TooLarge
         | Verdict::Retry
-        | Verdict::Unknown => without_colon(clipped(format_args!("answer {status} {phrase}"))),
+        | Verdict::Unknown => without_colon(clipped(format_args!(
+            "answer {} {}{}",
+            head.status,
+            head.phrase,
+            remedy(head.status)
+        ))),
     };
-    Answer { verdict, status, retry_after_ms: retry_after.and_then(retry_after_ms), reason }
+    let retry_after_ms = head
+        .retry_after
+        .as_deref()
+        .and_then(|text| retry_after_ms(text, head.date.as_deref(), wall_ms));
+    Some(Answer { verdict, status: head.status, retry_after_ms, reason })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::net::TcpListener;
-
-    /// What comes of a server that reads a request, answers so, and closes.
-    fn answer_to(bytes: &'static [u8]) -> Answer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let server = std::thread::spawn(move || {
-            let (mut socket, _) = listener.accept().expect("a connection");
-            let mut request = [0; 4_096];
-            let _count = socket.read(&mut request).expect("a request");
-            socket.write_all(bytes).expect("an answer");
-        });
-        let url = format!("http://{address}/");
-        let answer = exchange(minreq::post(url).with_body("{}"), "the-host", 0);
-        server.join().expect("joined");
-        answer
-    }
-
-    #[test]
-    fn answers_have_verdict_status_and_reason() {
-        for (bytes, verdict, status, reason) in [
-            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"[..], Verdict::Accepted, 200, ""),
-            (b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n", Verdict::Accepted, 204, ""),
-            (b"HTTP/1.1 202 Accepted\r\n\r\n", Verdict::Accepted, 202, ""),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", Verdict::Unknown, 200,
-                "answer 200 cut short, from the-host"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", Verdict::Accepted, 200, ""),
-            (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 15\r\n\r\n[\"no\r\n\x1b thing\"]",
-                Verdict::BadContent, 400, "answer 400 Bad Request: [\"no thing\"]"),
-            (b"HTTP/1.1 401 Unauthorized\r\n\r\n<html>", Verdict::BadCredentials, 401,
-                "answer 401 Unauthorized"),
-            (b"HTTP/1.1 422 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
-                Verdict::BadContent, 422, "answer 422 : no"),
-            (b"HTTP/1.1 413 Too Large\r\n\r\n", Verdict::TooLarge, 413, "answer 413 Too Large"),
-            (b"HTTP/1.1 307 Moved\r\nLocation: http://elsewhere/\r\n\r\n", Verdict::Retry, 307,
-                "answer 307, redirected to http://elsewhere/"),
-            (b"HTTP/1.1 304 Not Modified\r\n\r\n", Verdict::Retry, 304, "answer 304 Not Modified"),
-            (b"", Verdict::Unknown, 0, "connection closed without an HTTP answer by the-host"),
-            (b"SSH-2.0-OpenSSH\r\n", Verdict::Unknown, 0,
-                "connection closed without an HTTP answer by the-host"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Verdict::Unknown, 0,
-                "no usable answer (non-usize content length) from the-host"),
-            (b"HTTP/1.1 200 OK\r\n\xff: x\r\n\r\n", Verdict::Unknown, 0,
-                "no usable answer (response contained invalid utf-8 where valid utf-8 was expected) from the-host"),
-            (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-                Verdict::Accepted, 200, ""),
-            (b"HTTP/1.1 100 Continue\r\n\r\n", Verdict::Retry, 100, "answer 100 Continue"),
-        ] {
-            let answer = answer_to(bytes);
-            let found = (answer.verdict, answer.status, answer.reason.as_str());
-            assert_eq!(found, (verdict, status, reason), "{}", bytes.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn retry_after_is_honoured() {
-        let busy = answer_to(b"HTTP/1.1 429 Busy\r\nRetry-After: 7\r\n\r\n");
-        assert_eq!((busy.verdict, busy.retry_after_ms), (Verdict::Retry, Some(7_000)));
-        let later = answer_to(
-            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Later\r\nretry-after: 9999\r\n\r\n",
-        );
-        assert_eq!((later.status, later.retry_after_ms), (503, Some(3_600_000)));
-        assert_eq!(later.reason, "answer 503 Later");
-    }
-
-    #[test]
-    fn a_port_where_nothing_listens_is_said_to_refuse() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let answer = exchange(minreq::post(format!("http://{address}/")), "the-host", 0);
-        assert_eq!((answer.verdict, answer.status), (Verdict::Retry, 0));
-        assert_eq!(answer.reason, "connection refused, nothing listens at the-host");
-    }
-}
+mod tests;

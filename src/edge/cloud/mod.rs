@@ -1,22 +1,31 @@
 //! The clouds that an uplink knows: what goes out, and what an answer means.
 //!
-//! Everything here is pure but [`exchange`], which makes the one connection of a request,
-//! [`peer`], which looks at a server's certificate, and [`stdout`], which writes lines. The process around it is `edge::uplink`.
+//! Everything here is pure but [`way`] and [`proxy`], which make the one connection of a request,
+//! [`exchange`] and [`peer`], which use it, and [`stdout`], which writes lines. The process around
+//! it is `edge::uplink`.
 
 pub mod certificate;
 pub mod datonis;
 pub mod exchange;
+pub mod family;
+pub mod head;
 pub mod pair;
 pub mod peer;
+pub mod proxy;
 pub mod reason;
 pub mod stdout;
 pub mod verdict;
+pub mod way;
 
 use core::fmt;
+
+use proxy::ProxySetup;
+use way::{Host, Way};
 
 use super::config::{CloudKind, Config, Files};
 use crate::engine::ident::NodeName;
 use crate::limits::CLOUD_KEY_MAX;
+use crate::sys::lease::Lease;
 
 /// All that an uplink must know before its fork.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +34,12 @@ pub struct CloudSetup {
     pub kind: CloudKind,
     /// Its URL, without a trailing slash.
     pub url: String,
+    /// The host of that.
+    pub host: Host,
+    /// The proxy on the way there.
+    pub proxy: Option<ProxySetup>,
+    /// A request's whole time.
+    pub timeout_ms: u32,
     /// For `X-Access-Key`.
     pub access_key: String,
     /// The key of the signature.
@@ -61,6 +76,10 @@ pub enum SetupFault {
     NoCa,
     /// It holds no certificate.
     BadCa,
+    /// The file of the proxy's password is not there.
+    NoProxyPassword,
+    /// It holds no password.
+    BadProxyPassword,
 }
 
 impl fmt::Display for SetupFault {
@@ -72,6 +91,10 @@ impl fmt::Display for SetupFault {
             }
             Self::NoCa => "cloud.ca_file: cannot be read",
             Self::BadCa => "cloud.ca_file: expected certificates in PEM",
+            Self::NoProxyPassword => "cloud.proxy_password_file: cannot be read",
+            Self::BadProxyPassword => {
+                "cloud.proxy_password_file: expected a password of 1 to 256 bytes on a line of its own"
+            }
         })
     }
 }
@@ -95,6 +118,9 @@ impl CloudSetup {
         Ok(Self {
             kind: cloud.kind,
             url: cloud.url.as_str().into(),
+            host: Host::of_url(&cloud.url).unwrap_or_default(),
+            proxy: if is_stdout { None } else { proxy(config, files)? },
+            timeout_ms: cloud.timeout_ms,
             access_key: cloud.access_key.reveal().into(),
             secret_key: if is_stdout { String::new() } else { secret_key(config, files)? },
             ca: if is_stdout { None } else { ca(config, files)? },
@@ -103,6 +129,11 @@ impl CloudSetup {
             site_id: site_id.into(),
             node: node.clone(),
         })
+    }
+
+    /// The way of a request that begins now.
+    pub fn way<'a>(&'a self, lease: &'a Lease) -> Way<'a> {
+        Way::new(&self.host, self.proxy.as_ref(), self.timeout_ms, lease)
     }
 }
 
@@ -118,9 +149,32 @@ fn secret_key(config: &Config, files: &Files) -> Result<String, SetupFault> {
         return Ok(key.reveal().into());
     }
     let bytes = files.secret_key.as_deref().ok_or(SetupFault::NoSecretKey)?;
-    let key = core::str::from_utf8(bytes).map_err(|_| SetupFault::BadSecretKey)?.trim();
-    let is_good = !key.is_empty() && key.len() <= CLOUD_KEY_MAX && !key.contains(char::is_control);
-    if is_good { Ok(key.into()) } else { Err(SetupFault::BadSecretKey) }
+    line_of(bytes).ok_or(SetupFault::BadSecretKey)
+}
+
+/// The one line of a file that holds a secret.
+fn line_of(bytes: &[u8]) -> Option<String> {
+    let line = core::str::from_utf8(bytes).ok()?.trim();
+    let is_good =
+        !line.is_empty() && line.len() <= CLOUD_KEY_MAX && !line.contains(char::is_control);
+    is_good.then(|| line.into())
+}
+
+fn proxy(config: &Config, files: &Files) -> Result<Option<ProxySetup>, SetupFault> {
+    let cloud = &config.cloud;
+    let Some(host) = cloud.proxy.as_deref().and_then(Host::of_url) else { return Ok(None) };
+    let Some(user) = cloud.proxy_user.as_deref() else {
+        return Ok(Some(ProxySetup { host, user: None }));
+    };
+    let password = match (&cloud.proxy_password, &cloud.proxy_password_file) {
+        (Some(password), _) => password.reveal().into(),
+        (None, Some(_)) => {
+            let bytes = files.proxy_password.as_deref().ok_or(SetupFault::NoProxyPassword)?;
+            line_of(bytes).ok_or(SetupFault::BadProxyPassword)?
+        }
+        (None, None) => String::new(),
+    };
+    Ok(Some(ProxySetup { host, user: Some((user.into(), password)) }))
 }
 
 fn ca(config: &Config, files: &Files) -> Result<Option<Vec<u8>>, SetupFault> {
@@ -166,6 +220,29 @@ mod tests {
         for bad in [&b""[..], b" \n", b"a\nb", b"\xff", &[b'k'; CLOUD_KEY_MAX + 1]] {
             assert_eq!(in_file(Some(bad)), Err(SetupFault::BadSecretKey), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_proxy_has_a_user_and_the_password_may_stand_in_a_file() {
+        let with = |keys: &str, password: Option<&[u8]>| {
+            let keys = format!(r#""secret_key":"k","proxy":"http://p:3128"{keys}"#);
+            let password = password.map(<[u8]>::to_vec);
+            let files = Files { proxy_password: password, ..Files::default() };
+            setup(&keys, &files).map(|setup| setup.proxy.expect("a proxy"))
+        };
+        let plain = with("", None).expect("valid");
+        assert_eq!((plain.host.to_string().as_str(), &plain.user), ("p:3128", &None));
+        let user = |password: &str| Some(("u".to_owned(), password.to_owned()));
+        let inline = with(r#","proxy_user":"u","proxy_password":"p:w""#, None).expect("valid");
+        assert_eq!(inline.user, user("p:w"));
+        assert_eq!(with(r#","proxy_user":"u""#, None).expect("valid").user, user(""));
+        let in_file = r#","proxy_user":"u","proxy_password_file":"f""#;
+        assert_eq!(with(in_file, Some(b"secret\n")).expect("valid").user, user("secret"));
+        assert_eq!(with(in_file, None), Err(SetupFault::NoProxyPassword));
+        assert_eq!(with(in_file, Some(b"a\nb")), Err(SetupFault::BadProxyPassword));
+        assert!(!format!("{inline:?}").contains("p:w"));
+        let none = setup(r#""secret_key":"k""#, &Files::default()).expect("valid");
+        assert_eq!(none.proxy, None);
     }
 
     #[test]

@@ -38,18 +38,6 @@ pub fn end_of_server(host: &str, mut socket: TcpStream) -> io::Result<u64> {
     shown.ok_or_else(|| io::Error::other("its certificate cannot be read"))
 }
 
-/// Host and port of an `https://` URL; `None`: it is another.
-pub fn address_of(url: &str) -> Option<(&str, u16)> {
-    let behind_scheme = url.strip_prefix("https://")?;
-    let authority = behind_scheme.split('/').next()?;
-    let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (authority, 443),
-    };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    Some((bare.unwrap_or(host), port))
-}
-
 /// Takes any certificate.
 #[derive(Debug)]
 struct Onlooker(Arc<CryptoProvider>);
@@ -92,20 +80,6 @@ impl ServerCertVerifier for Onlooker {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn host_and_port_stand_in_the_url() {
-        for (url, expected) in [
-            ("https://api.datonis.io", Some(("api.datonis.io", 443))),
-            ("https://localhost:8443/x", Some(("localhost", 8_443))),
-            ("https://[::1]:8443", Some(("::1", 8_443))),
-            ("https://[::1]", Some(("::1", 443))),
-            ("https://a:b", None),
-            ("http://localhost:80", None),
-        ] {
-            assert_eq!(address_of(url), expected, "{url}");
-        }
-    }
 
     #[test]
     fn a_server_shows_when_its_certificate_ends() {

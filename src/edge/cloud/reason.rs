@@ -61,7 +61,8 @@ pub fn of_failure(failure: &minreq::Error, host: &str, wall_ms: u64) -> (Verdict
     (verdict, clipped(format_args!("no usable answer ({failure}) from {host}")))
 }
 
-fn of_io(error: &io::Error, host: &str, wall_ms: u64) -> (Verdict, Reason) {
+/// Like [`of_failure`], of a system error.
+pub fn of_io(error: &io::Error, host: &str, wall_ms: u64) -> (Verdict, Reason) {
     if let Some(tls) = tls_inside(error) {
         return of_tls(tls, host, wall_ms);
     }

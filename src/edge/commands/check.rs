@@ -2,14 +2,14 @@
 //! trusted with them; a line for each thing, with what mends it.
 //!
 //! The share is looked at by a child, within [`SURVEY_MS_MAX`]; the cloud is asked by an uplink
-//! without a term, within `cloud.timeout_ms`.
+//! without a term, and before it the proxy by a child, each within `cloud.timeout_ms`.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::apart::{Failure, Work, receive};
+use super::apart::{Failure, Teller, Work, receive};
 use super::{exit, print};
 use crate::edge::children;
+use crate::edge::cloud::way::NoWay;
 use crate::edge::cloud::{CloudSetup, certificate, peer};
 use crate::edge::config::{self, CloudKind, Config, Files, Origin};
 use crate::edge::console::Token;
@@ -182,6 +182,16 @@ fn check_config(
     Some((config, setup))
 }
 
+/// What the certificate of the server says, over a connection made as requests are.
+fn tell_end(setup: &CloudSetup, lease: &Lease, teller: &mut Teller) {
+    let end = match setup.way(lease).open() {
+        Ok(opened) => peer::end_of_server(&setup.host.name, opened.stream),
+        Err(why) => Err(std::io::Error::other(why.reason.as_str().to_owned())),
+    };
+    let bytes = end.map(u64::to_le_bytes).map_err(|error| error.to_string());
+    teller.tell(bytes.as_ref().map(<[u8; 8]>::as_slice).map_err(String::as_str));
+}
+
 /// Warns of certificates that expire soon, or have.
 fn check_ends(ends_ms: &[u64], of: &str, report: &mut Report) {
     let soon_ms = wall_ms() + CERTIFICATE_WARN_MS;
@@ -196,16 +206,14 @@ fn check_ends(ends_ms: &[u64], of: &str, report: &mut Report) {
 }
 
 /// Looks at the certificate of a server that just took a request.
-fn check_server(url: &str, timeout_ms: u32, report: &mut Report) {
-    let Some((host, port)) = peer::address_of(url) else { return };
-    let work = Work::begin("edge-check", |teller| {
-        let socket = TcpStream::connect((host, port));
-        let end = socket.and_then(|socket| peer::end_of_server(host, socket));
-        let end = end.map_err(|error| error.to_string());
-        let bytes = end.map(u64::to_le_bytes);
-        teller.tell(bytes.as_ref().map(<[u8; 8]>::as_slice).map_err(String::as_str));
-    });
-    let piece = work.and_then(|mut work| work.next(timeout_ms));
+fn check_server(setup: &CloudSetup, report: &mut Report) {
+    if !setup.url.starts_with("https://") {
+        return;
+    }
+    let work = Lease::new(boottime_ms())
+        .map_err(Failure::from)
+        .and_then(|lease| Work::begin("edge-check", |teller| tell_end(setup, &lease, teller)));
+    let piece = work.and_then(|mut work| work.next(setup.timeout_ms));
     match piece.map(|piece| piece.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)) {
         Ok(Some(end_ms)) => check_ends(&[end_ms], "cloud: the server's certificate", report),
         Ok(None) => {}
@@ -246,16 +254,60 @@ fn check_cloud(config: &Config, setup: &CloudSetup, report: &mut Report) {
         let why = format!("cloud: no thing is configured, so {url} could not be asked");
         return report.say(Level::Warn, &why);
     };
+    if let Some(proxy) = &setup.proxy {
+        let found = ask_proxy(setup).unwrap_or_else(|failure| {
+            Probe::new(Level::FailForNow, &format!("proxy: {}: {failure}", proxy.host))
+        });
+        report.say(found.level, &found.text);
+        if found.level != Level::Pass {
+            return;
+        }
+    }
     let begin = Instant::now();
     match ask_cloud(setup, config.cloud.timeout_ms) {
         Ok(outcome) => {
             let (level, why) = judge(&outcome, &thing.thing_key, begin.elapsed());
             report.say(level, &format!("cloud: {url}: {why}"));
             if outcome.verdict == Verdict::Accepted {
-                check_server(url, config.cloud.timeout_ms, report);
+                check_server(setup, report);
             }
         }
         Err(failure) => report.say(Level::FailForNow, &format!("cloud: {url}: {failure}")),
+    }
+}
+
+/// What the proxy says to a tunnel to the cloud, asked by a child.
+fn ask_proxy(setup: &CloudSetup) -> Result<Probe, Failure> {
+    let lease = Lease::new(boottime_ms())?;
+    let begin = Instant::now();
+    let mut work = Work::begin("edge-check", |teller| {
+        let opened = setup.way(&lease).open().map(|opened| opened.proxy_said.unwrap_or_default());
+        let found = judge_proxy(opened, setup, begin.elapsed());
+        let mut piece = [0; 512];
+        let told = postcard::to_slice(&found, &mut piece).map_err(|_| "a finding is too long");
+        teller.tell(told.map(|bytes| &*bytes));
+    })?;
+    let Some(found) = work.next(setup.timeout_ms)? else {
+        return Err(Failure::Fault("the child that asked ended without a word".to_owned()));
+    };
+    postcard::from_bytes(&found).map_err(|error| Failure::Fault(error.to_string()))
+}
+
+fn judge_proxy(opened: Result<String, NoWay>, setup: &CloudSetup, took: Duration) -> Probe {
+    match opened {
+        Ok(said) => {
+            let (cloud, ms) = (&setup.host, took.as_millis());
+            let why = format!("proxy: the way to {cloud} goes through it: {said}, in {ms} ms");
+            Probe::new(Level::Pass, &why)
+        }
+        // tinyproxy answers wrong credentials with 401, missing ones with 407
+        Err(NoWay { proxy_status: 401 | 407, reason }) => {
+            let why = format!("proxy: {reason}: mend cloud.proxy_user and its password");
+            Probe::new(Level::Fail, &why)
+        }
+        Err(NoWay { proxy_status: _, reason }) => {
+            Probe::new(Level::FailForNow, &format!("proxy: {reason}"))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether a text of the configuration is what its field asks for.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use regex_lite::{Regex, RegexBuilder};
 
@@ -20,14 +20,34 @@ pub(super) fn is_cloud_url(url: &str) -> bool {
         Some((host, port)) => (host, Some(port)),
         None => (authority, None),
     };
-    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    let good_host = !host.is_empty() && host.bytes().all(is_host_byte);
     let good_port = port.is_none_or(is_port);
     let is_path_byte = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
-    good_host
+    is_host(host)
         && good_port
         && path.bytes().all(is_path_byte)
         && (!is_plain || is_loopback_host(host))
+}
+
+/// `http://HOST:PORT`, where the host may be an IPv6 address in brackets.
+pub(super) fn is_proxy_url(url: &str) -> bool {
+    let authority = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let Some((host, port)) = authority.and_then(|authority| authority.rsplit_once(':')) else {
+        return false;
+    };
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let good_host =
+        in_brackets.map_or_else(|| is_host(host), |host| host.parse::<Ipv6Addr>().is_ok());
+    good_host && is_port(port)
+}
+
+/// A user of Basic authentication (RFC 7617 2).
+pub(super) fn is_proxy_user(text: &str) -> bool {
+    is_header_value(text) && !text.contains(':')
+}
+
+fn is_host(host: &str) -> bool {
+    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    !host.is_empty() && host.bytes().all(is_host_byte)
 }
 
 fn is_port(port: &str) -> bool {
@@ -114,6 +134,37 @@ mod tests {
         ] {
             assert!(!is_cloud_url(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_proxy_has_a_host_and_a_port() {
+        for good in [
+            "http://proxy.plant:3128",
+            "http://10.0.0.1:8080/",
+            "http://[fd00::1]:3128",
+            "http://p:65535",
+        ] {
+            assert!(is_proxy_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "proxy:3128",
+            "https://proxy:3128",
+            "socks5://proxy:1080",
+            "http://proxy",
+            "http://:3128",
+            "http://proxy:0",
+            "http://proxy:3128/x",
+            "http://u:p@proxy:3128",
+            "http://fd00::1:3128",
+            "http://[fd00::1]",
+            "http://[proxy]:3128",
+            "http://a b:1",
+            "http://a\r\n:1",
+        ] {
+            assert!(!is_proxy_url(bad), "{bad}");
+        }
+        assert!(is_proxy_user("plant\\gw-1") && !is_proxy_user("a:b") && !is_proxy_user("a b"));
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub struct Cloud {
     pub secret_key_file: Option<Text<CONFIG_PATH_MAX>>,
     /// Certificates to trust, in PEM; `None`: the system's.
     pub ca_file: Option<Text<CONFIG_PATH_MAX>>,
+    /// The URL of an HTTP proxy that leads there.
+    pub proxy: Option<Text<URL_MAX>>,
+    /// Who we are to it.
+    pub proxy_user: Option<Text<CLOUD_KEY_MAX>>,
+    /// The password, if it stands here.
+    pub proxy_password: Option<Secret>,
+    /// The file that holds the password.
+    pub proxy_password_file: Option<Text<CONFIG_PATH_MAX>>,
     /// See [`CLOUD_TIMEOUT_MS_DEFAULT`].
     pub timeout_ms: u32,
     /// See [`BATCH_RECORDS_DEFAULT`].
@@ -52,6 +60,10 @@ impl Default for Cloud {
             secret_key: None,
             secret_key_file: None,
             ca_file: None,
+            proxy: None,
+            proxy_user: None,
+            proxy_password: None,
+            proxy_password_file: None,
             timeout_ms: CLOUD_TIMEOUT_MS_DEFAULT,
             batch_records_max: BATCH_RECORDS_DEFAULT,
             batch_bytes_max: BATCH_BYTES_DEFAULT,

@@ -1,6 +1,6 @@
 //! What the keeper read for the agent, and how it is handed over.
 //!
-//! A frame's body: five fields in the order of [`Files`], each a presence byte, and if that
+//! A frame's body: six fields in the order of [`Files`], each a presence byte, and if that
 //! is 1 a length (u32, little-endian) and the bytes.
 
 /// The files that a configuration names, as it names them.
@@ -10,6 +10,8 @@ pub struct NamedFiles<'a> {
     pub secret_key: Option<&'a str>,
     /// Certificates to trust.
     pub ca: Option<&'a str>,
+    /// The password of the proxy.
+    pub proxy_password: Option<&'a str>,
     /// The console's token; it need not exist.
     pub token: &'a str,
 }
@@ -24,6 +26,8 @@ pub struct Files {
     pub secret_key: Option<Vec<u8>>,
     /// Certificates to trust.
     pub ca: Option<Vec<u8>>,
+    /// The password of the proxy.
+    pub proxy_password: Option<Vec<u8>>,
     /// The console's token.
     pub token: Option<Vec<u8>>,
     /// What could not be read, and why.
@@ -38,6 +42,7 @@ impl Files {
             self.config.as_deref(),
             self.secret_key.as_deref(),
             self.ca.as_deref(),
+            self.proxy_password.as_deref(),
             self.token.as_deref(),
             fault,
         ];
@@ -62,6 +67,7 @@ impl Files {
         take(&mut rest, &mut files.config)?;
         take(&mut rest, &mut files.secret_key)?;
         take(&mut rest, &mut files.ca)?;
+        take(&mut rest, &mut files.proxy_password)?;
         take(&mut rest, &mut files.token)?;
         take(&mut rest, &mut fault)?;
         files.fault = fault.map(|fault| String::from_utf8_lossy(&fault).into_owned());
@@ -97,6 +103,7 @@ mod tests {
             config: Some(b"{}".to_vec()),
             secret_key: Some(Vec::new()),
             ca: None,
+            proxy_password: Some(b"p".to_vec()),
             token: Some(vec![0; 300]),
             fault: Some("cannot read ca.pem".into()),
         };

@@ -2,7 +2,12 @@
 //!
 //! The check recurses as deep as the table below, whatever the text holds.
 
-use super::check::{is_cloud_url, is_header_value, is_listen_address, is_pattern};
+#[cfg(test)]
+mod tests;
+
+use super::check::{
+    is_cloud_url, is_header_value, is_listen_address, is_pattern, is_proxy_url, is_proxy_user,
+};
 use super::{Fault, VERSION};
 use crate::edge::json::{self, Kind, Scanner, Text, Value};
 use crate::limits::{
@@ -73,6 +78,13 @@ const CLOUD: Shape = Shape::Object(&[
     optional("secret_key", Shape::Text(CLOUD_KEY_MAX)),
     optional("secret_key_file", Shape::Text(CONFIG_PATH_MAX)),
     optional("ca_file", Shape::Text(CONFIG_PATH_MAX)),
+    optional("proxy", Shape::Special(URL_MAX, is_proxy_url, PROXY_EXPECTED)),
+    optional(
+        "proxy_user",
+        Shape::Special(CLOUD_KEY_MAX, is_proxy_user, "visible ASCII characters without a colon"),
+    ),
+    optional("proxy_password", Shape::Text(CLOUD_KEY_MAX)),
+    optional("proxy_password_file", Shape::Text(CONFIG_PATH_MAX)),
     optional("timeout_ms", Shape::Whole(100, 10 * 60_000)),
     optional("batch_records_max", Shape::Whole(1, 1_000_000)),
     optional("batch_bytes_max", Shape::Whole(1_024, BATCH_BYTES_MAX as u64)),
@@ -81,6 +93,8 @@ const CLOUD: Shape = Shape::Object(&[
 
 const URL_EXPECTED: &str = "https://HOST[:PORT][/PATH], or http:// to localhost or 127.0.0.1, \
      without user, query or IPv6 address";
+
+const PROXY_EXPECTED: &str = "http://HOST:PORT, without user or password: see proxy_user";
 
 const ALERTS: Shape = Shape::Object(&[
     optional("thing_key", Shape::Text(THING_KEY_MAX)),

@@ -1,6 +1,6 @@
 use super::*;
 
-const FULL: &str = r#"{
+pub(super) const FULL: &str = r#"{
   "version": 1,
   "site": "plant-7",
   "cloud": {
@@ -46,7 +46,12 @@ fn every_field_is_taken() {
     assert_eq!(config.declined.bytes_max, 65_536);
     assert!(!config.intake.enabled);
     assert_eq!(config.console.listen, "[::1]:9000");
-    let named = NamedFiles { secret_key: Some("secret.key"), ca: Some("ca.pem"), token: "token" };
+    let named = NamedFiles {
+        secret_key: Some("secret.key"),
+        ca: Some("ca.pem"),
+        proxy_password: None,
+        token: "token",
+    };
     assert_eq!(config.named_files(), named);
     let thing = &config.things[0];
     assert_eq!((thing.thing_key.as_str(), thing.name.as_str()), ("7t38b9dbt9", "Compressor 😀 ä"));
@@ -178,6 +183,38 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("\"access_key\": \"access\",", "", "4:12: cloud.access_key: expected this field"),
     ("\"secret_key_file\": \"secret.key\",", "", "cloud.secret_key_file: expected this field, or"),
     ("\"ca_file\"", "\"secret_key\": \"k\", \"ca_file\"", "cloud.secret_key: expected only one"),
+    (
+        "\"ca_file\"",
+        "\"proxy\": \"proxy:80\", \"ca_file\"",
+        "cloud.proxy: expected http://HOST:PORT",
+    ),
+    (
+        "\"ca_file\"",
+        "\"proxy\": \"http://u:p@proxy:80\", \"ca_file\"",
+        "6:71: cloud.proxy: expected http://HOST:PORT, without user or password: see proxy_user",
+    ),
+    ("\"ca_file\"", "\"proxy_user\": \"u\", \"ca_file\"", "proxy_user: expected proxy beside it"),
+    (
+        "\"ca_file\"",
+        "\"proxy\": \"http://p:80\", \"proxy_user\": \"a:b\", \"ca_file\"",
+        "cloud.proxy_user: expected visible ASCII characters without a colon",
+    ),
+    (
+        "\"ca_file\"",
+        "\"proxy\": \"http://p:80\", \"proxy_password_file\": \"f\", \"ca_file\"",
+        "cloud.proxy_password_file: expected proxy_user beside it",
+    ),
+    (
+        "\"ca_file\"",
+        "\"proxy_password_file\": \"f\", \"proxy_password\": \"p\", \"ca_file\"",
+        "cloud.proxy_password: expected only one of it and proxy_password_file",
+    ),
+    (
+        "https://api.datonis.io/\",",
+        "http://127.0.0.1\", \"proxy\": \"http://p:80\",",
+        "cloud.proxy: expected https:// in url beside it",
+    ),
+    ("https://api.datonis.io/", "https://[fd00::1]:8443", "cloud.url: expected https://HOST"),
     ("datonis\"", "mqtt\"", "cloud.kind: expected one of datonis, stdout"),
     ("\"site\": \"plant-7\",", "", "1:1: site: expected this field"),
     ("plant-7", "", "site: expected a text of 1 to 128 bytes"),

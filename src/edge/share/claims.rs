@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 
 use super::directory::Root;
-use super::fault::cannot;
+use super::fault::{cannot, fault_of};
 use super::file;
 use crate::engine::ident::{NodeName, Term};
-use crate::engine::share::ShareError;
+use crate::engine::share::{ShareError, ShareFault};
 
 /// Creates the claim of `term`, durable once this returns; `false`: the number is taken.
 ///
@@ -18,10 +18,12 @@ pub(super) fn create(root: &Root, term: Term, node: &NodeName) -> Result<bool, S
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(cannot("create", &path, &error)),
     };
-    claim
-        .write_all(node.as_str().as_bytes())
-        .and_then(|()| claim.sync_all())
-        .map_err(|error| cannot("write", &path, &error))?;
+    match claim.write_all(node.as_str().as_bytes()).and_then(|()| claim.sync_all()) {
+        Ok(()) => {}
+        // the name alone is the claim; what stands in it is for people
+        Err(error) if fault_of(&error) == ShareFault::NoSpace => {}
+        Err(error) => return Err(cannot("write", &path, &error)),
+    }
     file::sync_directory(&root.claims())?;
     Ok(true)
 }
@@ -40,7 +42,11 @@ pub(super) fn highest(root: &Root) -> Result<Term, ShareError> {
 pub(super) fn tidy(root: &Root, keep_from: Term) -> Result<(), ShareError> {
     let folder = root.claims();
     file::names(&folder, |name| match term_of(name) {
-        Some(term) if term < keep_from => file::delete(&folder.join(name)),
+        Some(term) if term < keep_from => match file::delete(&folder.join(name)) {
+            // a folder is not ours
+            Err(_) if folder.join(name).is_dir() => Ok(()),
+            done => done,
+        },
         Some(_) | None => Ok(()),
     })
 }

@@ -52,7 +52,7 @@ mod reading;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 pub use entry::Entry;
 use files::{Content, FileOf, HEADER_BYTES, Name};
@@ -187,7 +187,11 @@ impl Store {
         let ours = self.files.iter().map(|stored| stored.name).filter(|it| it.term == self.term);
         self.number = ours.map(|name| name.number).fold(self.number, u32::max);
         let is_there = |name| self.files.iter().any(|stored| stored.name == name);
-        if self.writer.as_ref().is_some_and(|writer| !is_there(writer.name)) {
+        let is_gone = |writer: &Writer| {
+            // a folder may stand at its path
+            !is_there(writer.name) || writer.file.metadata().is_ok_and(|seen| seen.nlink() == 0)
+        };
+        if self.writer.as_ref().is_some_and(is_gone) {
             self.writer = None;
         }
         if !self.is_open {

@@ -164,11 +164,14 @@ pub(super) fn site_of(file: &File, path: &Path, of: HeaderOf) -> Result<SiteId, 
     match of.decode(&header) {
         Header::Good(site) => Ok(site),
         Header::Newer(format) => Err(newer(path, format)),
-        Header::Damaged => Err(missing(format_args!(
-            "share: the header of {} is damaged; it is never remade: restore it or begin a new \
-             data directory",
-            short_name(path)
-        ))),
+        Header::Damaged => {
+            let remedy = match of {
+                HeaderOf::Terms => "it is never remade: restore it or begin a new data directory",
+                HeaderOf::Lock => "delete it, and it is made anew",
+            };
+            let name = short_name(path);
+            Err(missing(format_args!("share: the header of {name} is damaged; {remedy}")))
+        }
     }
 }
 
@@ -281,10 +284,29 @@ fn new_site(path: &Path) -> Result<SiteId, ShareError> {
     random_16().map(SiteId).map_err(|error| cannot("make a site id for", path, &error))
 }
 
+/// Makes what is missing. Without claims and journal no node can do anything; without the others
+/// it does all else, and what fails says so.
 fn make_directories(root: &Root) -> Result<(), ShareError> {
     let journal = root.path.join("journal");
     make_under(&root.path, &[root.claims(), root.nodes(), journal.clone(), root.declined()])?;
+    make_lanes(root)?;
+    [root.claims(), journal]
+        .into_iter()
+        .chain(Lane::ALL.map(|lane| root.lane(lane)))
+        .try_for_each(|path| if path.is_dir() { Ok(()) } else { Err(no_folder(&path)) })
+}
+
+/// Makes the journal's folders where they are missing.
+pub(super) fn make_lanes(root: &Root) -> Result<(), ShareError> {
+    let journal = root.path.join("journal");
+    make_under(&root.path, std::slice::from_ref(&journal))?;
     make_under(&journal, &Lane::ALL.map(|lane| root.lane(lane)))
+}
+
+/// Something else stands where a folder of ours should be.
+pub(super) fn no_folder(path: &Path) -> ShareError {
+    let name = short_name(path);
+    missing(format_args!("share: {name} is not a folder: move it away, and it is made anew"))
 }
 
 fn make_under(parent: &Path, directories: &[PathBuf]) -> Result<(), ShareError> {

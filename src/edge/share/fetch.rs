@@ -50,6 +50,10 @@ impl Fetcher {
         let path = segments::path_of(root, order.lane, term, segment);
         let mut seen = nothing(order);
         let file = match file::open(&path) {
+            Ok(file) if file.metadata().is_ok_and(|seen| seen.is_dir()) => {
+                seen.missing = true;
+                return Ok(seen);
+            }
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 seen.missing = true;
@@ -88,7 +92,8 @@ impl Fetcher {
         if SegmentHeader::decode(there).as_ref() == Some(header) {
             return Ok(Some(FIRST_OFFSET));
         }
-        self.pass(root, reader, order, 0, 0, seen)
+        // a header is durable before anything names the segment: this is no torn tail
+        self.pass(root, reader, order, 0, (0, true), seen)
     }
 
     /// Takes records until the batch is full or something ends it.
@@ -111,7 +116,7 @@ impl Fetcher {
                 }
                 Stand::Broken if seen.count > 0 => return Ok(()),
                 Stand::Broken => {
-                    let found = self.pass(root, reader, order, offset, last_seen, seen)?;
+                    let found = self.pass(root, reader, order, offset, (last_seen, false), seen)?;
                     let Some(found) = found else {
                         seen.at_end = true;
                         return Ok(());
@@ -164,18 +169,19 @@ impl Fetcher {
     }
 
     /// F3: the offset of the next whole group behind a damaged stretch, which is counted and
-    /// set aside; `None`: a torn tail. Where the end is known to be durable, no tail is torn.
+    /// set aside; `None`: a torn tail. Where the end is known to be durable, or nothing is whole
+    /// from the header on, no tail is torn.
     fn pass(
         &mut self,
         root: &Root,
         reader: &mut Reader,
         order: Fetch,
         from: u32,
-        last_seen: u64,
+        (last_seen, is_all): (u64, bool),
         seen: &mut Fetched,
     ) -> Result<Option<u32>, ShareError> {
         let found = reader.next_whole(from, last_seen)?;
-        let durable = order.end != u32::MAX && reader.end() == order.end;
+        let durable = is_all || (order.end != u32::MAX && reader.end() == order.end);
         let Some(next) = found.or(durable.then_some(reader.end())) else {
             return Ok(None);
         };
@@ -222,7 +228,7 @@ fn set_aside(
         kept += usize::from(name.starts_with("damaged-"));
         Ok(())
     })?;
-    if kept >= DAMAGED_FILES_MAX {
+    if kept >= DAMAGED_FILES_MAX || stretch.is_empty() {
         return Ok(());
     }
     let Ok(aside) = file::create_new(&path) else { return Ok(()) };

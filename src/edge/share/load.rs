@@ -18,7 +18,7 @@ use super::not_open;
 use crate::edge::config::{self, Files, Origin};
 use crate::edge::keeper::Place;
 use crate::engine::share::{ShareError, ShareFault};
-use crate::limits::{CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, PASSWORD_FILE_BYTES_MAX, SECRET_BYTES_MAX};
 
 /// Reads `edge.json`, or the file that stands in for it, and what it names. Relative names
 /// are relative to it. No `edge.json`: nothing is handed over.
@@ -40,12 +40,17 @@ pub(super) fn load(place: &Place, root: Option<&Root>) -> Result<Files, ShareErr
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     let beside = config.named_files();
-    let mut read =
-        |name: &str, needed| take(&folder.join(name), SECRET_BYTES_MAX, needed, &mut files.fault);
-    let secret_key = beside.secret_key.map(|name| read(name, true)).transpose()?.flatten();
-    let ca = beside.ca.map(|name| read(name, true)).transpose()?.flatten();
-    let token = read(beside.token, false)?;
-    Ok(Files { secret_key, ca, token, ..files })
+    let mut read = |name: &str, bytes_max, needed| {
+        take(&folder.join(name), bytes_max, needed, &mut files.fault)
+    };
+    let secret_key = beside.secret_key;
+    let secret_key =
+        secret_key.map(|name| read(name, SECRET_BYTES_MAX, true)).transpose()?.flatten();
+    let ca = beside.ca.map(|name| read(name, SECRET_BYTES_MAX, true)).transpose()?.flatten();
+    let password =
+        beside.proxy_password.map(|name| read(name, PASSWORD_FILE_BYTES_MAX, true)).transpose()?;
+    let token = read(beside.token, SECRET_BYTES_MAX, false)?;
+    Ok(Files { secret_key, ca, proxy_password: password.flatten(), token, ..files })
 }
 
 /// A file's bytes. `None`: it is not there, or cannot be read; if it is needed, or it is there,
@@ -128,14 +133,18 @@ mod tests {
     fn a_configuration_comes_with_the_files_that_it_names() {
         let folder = Folder::new();
         let root = folder.root();
-        let text = configuration(r#""secret_key_file":"secret.key","ca_file":"ca.pem""#);
+        let text = configuration(
+            r#""secret_key_file":"secret.key","ca_file":"ca.pem","proxy":"http://p:3128","proxy_user":"u","proxy_password_file":"p""#,
+        );
         fs::write(root.path.join("edge.json"), &text).expect("written");
+        fs::write(root.path.join("p"), b"word\n").expect("written");
         fs::write(root.path.join("secret.key"), b"s3cret\n").expect("written");
         fs::write(root.path.join("ca.pem"), b"PEM").expect("written");
         let files = load(&place(&folder, None), Some(&root)).expect("loaded");
         assert_eq!(files.config.as_deref(), Some(text.as_bytes()));
         assert_eq!(files.secret_key.as_deref(), Some(b"s3cret\n".as_slice()));
         assert_eq!(files.ca.as_deref(), Some(b"PEM".as_slice()));
+        assert_eq!(files.proxy_password.as_deref(), Some(b"word\n".as_slice()));
         assert_eq!((files.token, files.fault), (None, None));
         fs::write(root.path.join("console.token"), b"t").expect("written");
         fs::remove_file(root.path.join("ca.pem")).expect("gone");

@@ -103,7 +103,7 @@ impl Share {
         self.act(order, body, fd).unwrap_or_else(ShareOutcome::Failed)
     }
 
-    /// What goes back as the body of the outcome last given: the files of `Load`.
+    /// What goes back as the body of the outcome last given: the files of `Load` and `Reread`.
     pub fn body(&self) -> &[u8] {
         &self.files
     }
@@ -132,6 +132,10 @@ impl Share {
             ShareOrder::Load => {
                 self.files = load::load(&self.place, root.as_ref().ok())?.to_bytes();
                 Ok(ShareOutcome::Loaded)
+            }
+            ShareOrder::Reread => {
+                self.files = load::load(&self.place, root.as_ref().ok())?.to_bytes();
+                Ok(ShareOutcome::Reread)
             }
             ShareOrder::Poll(poll) => self.poll(&root?, poll).map(ShareOutcome::Polled),
             ShareOrder::Claim { term } => claims::create(&root?, term, &self.place.node)

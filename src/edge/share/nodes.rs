@@ -16,6 +16,7 @@
 //! - N2: a page that is damaged, half written or of another name is left out.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -127,7 +128,12 @@ pub(super) fn read(root: &Root, node: &NodeName) -> Result<Option<NodePage>, Sha
 fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     let path = root.nodes().join(page.record.node.as_str());
     let bytes = encode(page);
-    file::open_or_create(&path)
+    let mut opened = file::open_or_create(&path);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        // somebody has deleted the folder
+        opened = file::make_directory(&root.nodes()).and_then(|_| file::open_or_create(&path));
+    }
+    opened
         .and_then(|file| {
             file.write_all_at(&bytes, 0)?;
             file.sync_data()

@@ -207,6 +207,13 @@ mod tests {
         assert_eq!(segments::newest(&master.root, Lane::Alerts, 7).expect("listed"), 2);
         fs::remove_dir_all(master.root.path.join("journal")).expect("gone");
         let proof = Proof { create: [2, 0], ..proof };
+        assert_eq!(master.act(&proof).expect("made anew").verdict, ProofVerdict::Proven);
+        assert_eq!(segments::newest(&master.root, Lane::Readings, 7).expect("listed"), 2);
+        fs::remove_dir_all(master.root.path.join("journal")).expect("gone");
+        fs::write(master.root.path.join("journal"), "no folder").expect("written");
+        let mut slot = proof.slot.clone();
+        slot.heartbeat = 2;
+        let proof = Proof { slot, create: [3, 0], ..proof };
         let error = master.act(&proof).expect_err("no folder");
         assert_eq!(error.fault, ShareFault::Missing);
         let survey = terms::survey(&master.root).expect("surveyed");

@@ -8,14 +8,15 @@
 //!   and a segment that is longer than it should be is never written again.
 //! - G3: a name is `<term>-<number>.seg`, eight and six digits or more; what is named
 //!   otherwise is not ours and stays.
+//! - G4: what went to a file that was deleted meanwhile counts as not written.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::directory::Root;
-use super::fault::{cannot, said, short_name};
+use super::directory::{self, Root};
+use super::fault::{cannot, missing, said, short_name};
 use super::file;
 use crate::engine::ident::{Cursor, Lane, Term};
 use crate::engine::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -76,7 +77,13 @@ pub(super) fn list(root: &Root, lane: Lane) -> Result<Listed, ShareError> {
 pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result<(), ShareError> {
     let path = path_of(root, lane, term, number);
     let header = SegmentHeader { site: root.site, term, lane, number }.encode();
-    let file = match file::create_new(&path) {
+    let mut created = file::create_new(&path);
+    if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        // somebody has deleted the folder: what was in it is missed when it is read
+        directory::make_lanes(root)?;
+        created = file::create_new(&path);
+    }
+    let file = match created {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => reopen_bare(&path, &header)?,
         Err(error) => return Err(cannot("create", &path, &error)),
@@ -117,8 +124,9 @@ pub(super) fn append(
         Some(open) if (open.term, open.segment) == (order.term, order.segment) => open,
         Some(_) | None => open_end(&path, order)?,
     };
-    if open.end != u64::from(order.offset) {
-        return Err(misplaced(&path, open.end, "bytes long", order.offset));
+    let seen = open.file.metadata().map_err(|error| cannot("look at", &path, &error))?;
+    if seen.len() != u64::from(order.offset) {
+        return Err(misplaced(&path, seen.len(), "bytes long", order.offset));
     }
     if let Err(error) = open.file.write_all_at(groups, open.end) {
         // the part that was written is cut off, so that the same groups may go here later
@@ -126,6 +134,10 @@ pub(super) fn append(
         return Err(cannot("write", &path, &error));
     }
     open.file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
+    let seen = open.file.metadata().map_err(|error| cannot("look at", &path, &error))?;
+    if seen.nlink() == 0 {
+        return Err(deleted(&path));
+    }
     open.end += groups.len() as u64;
     *writer = Some(open);
     Ok(())
@@ -135,6 +147,11 @@ fn open_end(path: &Path, order: Append) -> Result<Writer, ShareError> {
     let file = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
     let seen = file.metadata().map_err(|error| cannot("look at", path, &error))?;
     Ok(Writer { term: order.term, segment: order.segment, file, end: seen.len() })
+}
+
+fn deleted(path: &Path) -> ShareError {
+    let name = short_name(path);
+    missing(format_args!("journal: cannot write {name}: somebody has deleted it"))
 }
 
 fn misplaced(path: &Path, found: u64, what: &str, expected: u32) -> ShareError {
@@ -175,8 +192,14 @@ pub(super) fn sweep(root: &Root, lane: Lane, before: Cursor) -> Result<u64, Shar
         let Some(number) = parse_name(name) else { return Ok(()) };
         let path = folder.join(name);
         if number < (before.term, before.segment) {
-            deleted = true;
-            return file::delete(&path);
+            return match file::delete(&path) {
+                // a folder is not ours (G3)
+                Err(_) if path.is_dir() => Ok(()),
+                done => {
+                    deleted = true;
+                    done
+                }
+            };
         }
         match fs::metadata(&path) {
             Ok(seen) => left += seen.len(),

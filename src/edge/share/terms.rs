@@ -12,7 +12,7 @@ use std::path::Path;
 
 use heapless::Vec;
 
-use super::directory::{Root, site_of};
+use super::directory::{Root, no_folder, site_of};
 use super::fault::{cannot, foreign};
 use super::{claims, file, segments};
 use crate::engine::ident::{Lane, Term};
@@ -96,6 +96,10 @@ pub(super) fn poll(
     newest: Term,
 ) -> Result<(Option<Slot>, Term), ShareError> {
     let (file, path) = (open(root)?, root.terms());
+    if all && !root.claims().is_dir() {
+        // found now, not when a claim is called for
+        return Err(no_folder(&root.claims()));
+    }
     if !all && newest > 0 {
         let seen = read_ahead(&file, &path, newest)?;
         if seen.as_ref().is_some_and(|slot| slot.term >= newest) {
@@ -181,7 +185,8 @@ fn take(survey: &mut Survey, slot: &Slot) {
         }
     }
     let newest_segment = Lane::ALL.map(|lane| slot.lanes[lane.index()].newest_segment);
-    let mark = TermMark { term: slot.term, newest_segment };
+    let last_seq = Lane::ALL.map(|lane| slot.lanes[lane.index()].last_seq);
+    let mark = TermMark { term: slot.term, newest_segment, last_seq };
     survey.marks.push(mark).expect("T2: one mark for each page");
 }
 
@@ -286,7 +291,11 @@ mod tests {
         assert_eq!(seen.fence_ms_max, 9_000);
         assert_eq!(seen.cursors, [third.lanes[0].cursor, fourth.lanes[1].cursor]);
         assert_eq!(seen.marks.len(), 3);
-        assert!(seen.marks.contains(&TermMark { term: 3, newest_segment: [0, 4] }));
+        assert!(seen.marks.contains(&TermMark {
+            term: 3,
+            newest_segment: [0, 4],
+            last_seq: [0; 2]
+        }));
         damage(&root, 3);
         let seen = survey(&root).expect("surveyed");
         assert_eq!((seen.before, seen.marks.len()), (None, 2), "1 is not the one before 4");

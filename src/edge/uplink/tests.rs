@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
 use super::*;
+use crate::edge::cloud::way::Host;
 use crate::engine::ident::NodeName;
 use crate::sys::socket;
 
@@ -14,9 +15,12 @@ const ALERT: RecordRange = RecordRange { term: 4, lane: Lane::Alerts, first_seq:
 fn setup(url: String) -> CloudSetup {
     CloudSetup {
         kind: CloudKind::Datonis,
+        host: Host::of_url(&url).unwrap_or_default(),
         url,
         access_key: "the-access-key".into(),
         secret_key: "testsecretkey0000000000000000000000000001".into(),
+        proxy: None,
+        timeout_ms: 10_000,
         ca: None,
         things: vec![ThingSetup { thing_key: "7t38b9dbt9".into(), name: "Compressor".into() }],
         site: "plant-7".into(),
@@ -201,7 +205,8 @@ fn without_a_keeper_requests_carry_no_term() {
 #[test]
 fn alerts_in_one_batch_are_halved() {
     let setup = setup(String::new());
-    let sender = Sender::new(&setup, None);
+    let lease = Lease::new(0).expect("a page");
+    let sender = Sender::new(&setup, &lease, false);
     let what = CloudRequest::Batch { range: ALERT };
     let order = CloudOrder { request: 1, term: 9, what };
     assert_eq!(sender.send_batch(&order, ALERT, b"{}\n{}\n").verdict, Verdict::TooLarge);
@@ -210,7 +215,8 @@ fn alerts_in_one_batch_are_halved() {
 #[test]
 fn stdout_takes_things_silently() {
     let setup = CloudSetup { kind: CloudKind::Stdout, ..setup(String::new()) };
-    let sender = Sender::new(&setup, None);
+    let lease = Lease::new(0).expect("a page");
+    let sender = Sender::new(&setup, &lease, false);
     let order = CloudOrder { request: 1, term: 9, what: CloudRequest::Alive { thing: 0 } };
     assert_eq!(sender.send_of_thing(&order, 0, "", |_| Vec::new()), accepted(1, 0));
 }

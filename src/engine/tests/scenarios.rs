@@ -201,6 +201,27 @@ fn things_are_registered_and_kept_alive_although_nothing_is_read() {
 }
 
 #[test]
+fn a_thing_that_the_cloud_will_not_have_holds_up_no_records() {
+    for (verdict, status) in [(Verdict::BadCredentials, 403), (Verdict::Retry, 500)] {
+        let mut site = Site::new(1);
+        site.settings.alive_every_ms.push(5_000).expect("room");
+        site.thing = Some((verdict, status));
+        site.run_for(2_000);
+        for _ in 0..60 {
+            site.push(1);
+            site.run_for(1_000);
+            assert_eq!(site.status(0).journal[0].waiting, 0, "{status}");
+            let conditions = site.status(0).conditions;
+            assert!(conditions.iter().all(|name| !name.starts_with("cloud-")), "{conditions:?}");
+        }
+        let things = site.nodes[0].things.len();
+        assert!((1..20).contains(&things), "{status}: {things} tries");
+        let told = |text: &str| site.nodes[0].notes.iter().filter(|n| n.contains(text)).count();
+        assert_eq!(told("cloud:"), usize::from(status == 403), "once");
+    }
+}
+
+#[test]
 fn wrong_credentials_cost_one_batch_and_a_pause_and_say_so() {
     let mut site = Site::new(1);
     site.run_for(2_000);
@@ -232,6 +253,49 @@ fn a_refused_record_is_declined_and_the_rest_delivered() {
     let status = site.status(0);
     assert_eq!((status.journal[0].declined, status.journal[0].waiting), (1, 0));
     assert_eq!(status.journal[0].delivered, 499);
+}
+
+#[test]
+fn a_changed_secret_ends_the_pause() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    assert_eq!(site.rereads, 0, "only while paused");
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(600);
+    site.run_for(35_000);
+    assert_eq!((site.rereads, site.sent.len()), (3, 1), "each 10 s");
+    (site.cloud, site.cloud_status) = (Verdict::Accepted, 200);
+    site.secret_changed = true;
+    site.run_for(11_000);
+    let status = site.status(0);
+    assert_eq!((status.journal[0].declined, status.journal[0].waiting), (500, 0));
+    assert_eq!(site.rereads, 4, "and no more");
+}
+
+#[test]
+fn a_poison_record_now_and_then_is_one_condition() {
+    let mut site = Site::new(1);
+    site.run_for(2_000);
+    let told = |site: &Site| {
+        let alerts = site.nodes[0].alerts.iter().map(Alert::condition);
+        alerts.filter(|name| name.starts_with("cloud-")).collect::<Vec<_>>()
+    };
+    for round in 0..3 {
+        site.poison = Some((1, round * 10 + 5));
+        site.push(10);
+        site.run_for(300_000);
+        assert!(site.status(0).conditions.contains(&"cloud-declining"), "round {round}");
+        assert!(!site.status(0).conditions.contains(&"cloud-unreachable"), "round {round}");
+    }
+    assert_eq!(site.status(0).journal[0].declined, 3);
+    assert_eq!(told(&site), ["cloud-declining"]);
+    site.run_for(301_000);
+    assert_eq!(told(&site), ["cloud-declining", "cloud-accepting"], "after a quiet time");
+    assert!(!site.status(0).conditions.contains(&"cloud-declining"));
+    (site.cloud, site.cloud_status) = (Verdict::BadCredentials, 401);
+    site.push(10);
+    site.run_for(2_000);
+    assert_eq!(told(&site).len(), 3, "wrong credentials are news of their own");
 }
 
 #[test]

@@ -191,6 +191,11 @@ fn a_damaged_group_is_set_aside_counted_once_and_passed() {
     assert_eq!(aside, bytes[start..start + groups[1].len()]);
 }
 
+/// Bytes that are no group.
+fn noise(count: u8) -> Vec<u8> {
+    (0..count).map(|at| at ^ 0x55).collect()
+}
+
 #[test]
 fn a_damaged_header_costs_no_group() {
     let folder = Folder::new();
@@ -206,7 +211,12 @@ fn a_damaged_header_costs_no_group() {
     }
     fs::write(&path, &bytes[..30]).expect("written");
     let seen = Fetcher::default().fetch(&root, order(0, 1)).expect("fetched");
-    assert_eq!((seen.count, seen.at_end, seen.damaged), (0, true, 0), "a torn header");
+    assert_eq!((seen.count, seen.at_end, seen.damaged), (0, true, 1), "no header is named torn");
+    fs::write(&path, noise(200)).expect("written");
+    let seen = Fetcher::default().fetch(&root, order(0, 1)).expect("fetched");
+    assert_eq!((seen.at_end, seen.damaged, seen.damaged_bytes), (true, 1, 200));
+    let aside = fs::read(root.declined().join("damaged-3-readings-1-0.bin")).expect("set aside");
+    assert_eq!(aside.len(), 64, "the first damage there is kept");
 }
 
 #[test]
