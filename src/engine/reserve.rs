@@ -128,10 +128,12 @@ impl Reserve {
     fn take(&mut self, now_ms: u64, seen: Option<ReserveSeen>) {
         let soon_ms = now_ms + u64::from(RESERVE_WAIT_MS);
         match seen {
-            Some(ReserveSeen::Made | ReserveSeen::There) => {
+            // that it could be made shows that there is room; that it is there shows nothing
+            Some(ReserveSeen::Made) => {
                 self.state = State::Kept;
                 self.fault = None;
             }
+            Some(ReserveSeen::There) => self.state = State::Kept,
             Some(ReserveSeen::NoRoom) => {
                 self.state = State::NoRoom;
                 self.make_due_ms = soon_ms;

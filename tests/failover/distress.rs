@@ -144,20 +144,32 @@ fn a_full_share_can_still_be_taken_over_and_forwarded_from() {
     scene.receiver.behave(Behaviour::HangUp);
     let producer = scene.produce(&["a"]);
     scene.wait_load(&producer);
-    let ballast = fill(&scene.site.data());
+    let data = scene.site.data();
+    fill(&data.join("ballast"));
     scene
         .site
         .wait("the condition", 20, |site| conditions(site, "a").contains("no-space").then_some(()));
     assert_eq!(scene.site.masters().len(), 1, "no space is no reason to resign");
     assert!(reserve.exists(), "appends do not eat it");
     let sent = producer.stop();
+    // before b looks, what an append that failed gave back is taken, and every last inode
+    scene.site.freeze("b");
     scene.site.kill("a", Part::Agent);
+    fill(&data.join("ballast-0"));
+    let count = (1..1_000).take_while(|n| File::create(data.join(format!("ballast-{n}"))).is_ok());
+    assert!(count.count() < 900, "the inodes come to an end");
+    scene.site.thaw("b");
     scene.site.wait_fenced(1);
     assert!(!reserve.exists(), "it made room for the claim");
     scene.receiver.behave(Behaviour::Answer(200));
     scene.wait_all_delivered(&sent);
     wait_distress(&scene, "b", "no-space", &["raised"]);
-    fs::remove_file(ballast).expect("it is there");
+    for entry in fs::read_dir(&data).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        if path.to_string_lossy().contains("/ballast") {
+            fs::remove_file(path).expect("it is there");
+        }
+    }
     scene.site.wait("the reserve to be made again", 20, |_| reserve.exists().then_some(()));
     let body = r#"{"thing_key":"t","data":{"n":4000000}}"#;
     let reply = scene.site.post("b", "/readings", body).expect("it answers");
@@ -174,7 +186,7 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn over(data: &Path) -> Option<Self> {
-        let script = "cp -a \"$0\" \"$0.before\" && mount -t tmpfs -o size=6m,mode=0700 tmpfs \"$0\" \
+        let script = "cp -a \"$0\" \"$0.before\" && mount -t tmpfs -o size=6m,nr_inodes=150,mode=0700 tmpfs \"$0\" \
                       && cp -a \"$0.before/.\" \"$0\"";
         let done = Command::new("sh").arg("-c").arg(script).arg(data).output().ok()?;
         done.status.success().then(|| Self(data.to_owned()))
@@ -189,13 +201,11 @@ impl Drop for Mounted {
 }
 
 /// Writes a file until no byte more fits.
-fn fill(data: &Path) -> PathBuf {
-    let path = data.join("ballast");
-    let mut file = File::create(&path).expect("a file more");
+fn fill(path: &Path) {
+    let mut file = File::create(path).expect("a file more");
     for length in [4_096, 1] {
         while file.write_all(&vec![7; length]).is_ok() {}
     }
-    path
 }
 
 /// A certificate that nobody would accept any more, in PEM.
