@@ -103,6 +103,40 @@ pub const NFS_LEASE_S_MAX: u32 = 25;
 /// Things are registered after the first batch, or this long after forwarding began.
 pub const REGISTER_WAIT_MS: u32 = 10_000;
 
+// --- what people are told ---------------------------------------------------------------
+
+/// A condition of a node's own is told once it has lasted so long beyond its own threshold: a
+/// share that was remounted, or that stalled for a second, is nothing for people.
+pub const DISTRESS_HOLD_MS: u32 = 3_000;
+/// The same for `name-taken`: longer than a record of the same name can stay fresh after its
+/// node was moved to another machine.
+pub const DISTRESS_NAME_HOLD_MS: u32 = NODE_SILENT_MS + DISTRESS_HOLD_MS;
+/// From one telling of a condition to the next: what comes and goes is no storm.
+pub const TELL_EVERY_MS: u32 = 600_000;
+/// First and longest back-off of distress (before jitter). Nobody waits for it: it is slower
+/// than that of records.
+pub const DISTRESS_BACKOFF_MS_MIN: u32 = 2_000;
+/// See [`DISTRESS_BACKOFF_MS_MIN`].
+pub const DISTRESS_BACKOFF_MS_MAX: u32 = 300_000;
+/// `lock-file-replaced` is over once that has not happened again for so long.
+pub const REPLACED_SHOWN_MS: u32 = 600_000;
+/// A source that fails is told of once it has failed for so long: a reading or two that are
+/// missing are no failure.
+pub const SOURCE_TELL_HOLD_MS: u32 = 3_000;
+/// Sources that are told of as failed at a time; the log names all.
+pub const SOURCES_TOLD_MAX: usize = 16;
+/// A clock that is not set is told of after so long: a gateway without a battery is given the
+/// time to ask for the time at every start.
+pub const CLOCK_TELL_HOLD_MS: u32 = 30_000;
+/// Alerts that wait in memory for a clock that is set; later ones are only logged.
+pub const ALERTS_UNSTAMPED_MAX: usize = 16;
+/// Certificates that expire within this time are told of: 30 days.
+pub const CERTIFICATE_WARN_MS: u64 = 30 * 86_400_000;
+/// How often certificates are looked at.
+pub const CERTIFICATE_LOOK_MS: u32 = 3_600_000;
+/// Certificates of `ca_file` whose end is known; what follows is not looked at.
+pub const CERTIFICATES_MAX: usize = 512;
+
 // --- the site ---------------------------------------------------------------------------
 
 /// Nodes of a site.
@@ -119,6 +153,8 @@ pub const PATH_MAX: usize = 128;
 pub const THINGS_MAX: usize = 256;
 /// Sources of a configuration, of all things together.
 pub const SOURCES_MAX: usize = 1_024;
+/// Conditions that a status names.
+pub const CONDITIONS_MAX: usize = 32;
 /// Bytes of `edge.json`.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a secret or CA file.
@@ -174,6 +210,12 @@ pub const RECORD_BYTES_MAX: usize = 32 << 10;
 pub const GATHER_BYTES_MAX: usize = 1 << 20;
 /// What came within this time is synced together.
 pub const SYNC_MS_DEFAULT: u32 = 200;
+/// The reserve file: room for the claims, slots and records of some takeovers on a full share.
+pub const RESERVE_BYTES: usize = 256 << 10;
+/// It is made only while so many bytes are free, so that it never takes the last of them.
+pub const RESERVE_ROOM_BYTES: u64 = 4 * RESERVE_BYTES as u64;
+/// How often a missing reserve is tried to be made.
+pub const RESERVE_WAIT_MS: u32 = 2_000;
 /// Bytes of the journal; never above half of the free space at start.
 pub const JOURNAL_BYTES_MAX_DEFAULT: u64 = 1 << 30;
 /// Bytes of the declined store.
@@ -304,6 +346,9 @@ pub const WALL_MS_MIN: u64 = 1_767_225_600_000;
 /// Nesting of any JSON that we read.
 pub const JSON_DEPTH_MAX: usize = 16;
 
+const _: () = assert!(DISTRESS_NAME_HOLD_MS < TELL_EVERY_MS);
+const _: () = assert!(CLOUD_TIMEOUT_MS_DEFAULT < DISTRESS_BACKOFF_MS_MAX);
+const _: () = assert!(2 * RESERVE_BYTES as u64 <= RESERVE_ROOM_BYTES);
 const _: () = assert!(SOURCE_MS_MAX < SOURCE_WAIT_MS_MIN);
 const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
 const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::panic;
 use std::process::exit;
 
-use edge_agent::edge::commands::{self, exit as code};
-use edge_agent::edge::{agent, options};
+use edge_agent::edge::{agent, commands, options};
+use edge_agent::exit as code;
 use edge_agent::sys::process::exit_now;
 
 fn main() {

@@ -8,8 +8,10 @@
 //! It decides nothing: the engine does. `hands` performs effects.
 
 mod collecting;
+mod distress;
 mod hands;
 mod serving;
+mod telling;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,8 +19,9 @@ use std::os::fd::AsFd;
 use heapless::String;
 
 use self::hands::{Hands, Soon};
+use self::telling::{Certificates, Told};
 use super::children;
-use super::cloud::CloudSetup;
+use super::cloud::{CloudSetup, certificate};
 use super::config::{self, Config, Files, Origin};
 use super::console::{Console, Token};
 use super::hold::Hold;
@@ -30,19 +33,17 @@ use super::wall::Wall;
 use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
+use crate::exit;
 use crate::limits::CONNECTIONS_MAX;
 use crate::sys::clock::boottime_ms;
 use crate::sys::lease::Lease;
 use crate::sys::poll::{PollFd, poll};
-use crate::sys::process;
+use crate::sys::process::{self, Exit};
 use crate::sys::random::random_u64;
 use crate::sys::signals::{Signal, Signals};
 
-/// Exit codes of sysexits.
-const EXIT_UNAVAILABLE: i32 = 69;
-
-/// Descriptors that the loop can wait for: signals, three children, listeners, connections.
-const WATCHED_MAX: usize = 4 + 2 + CONNECTIONS_MAX;
+/// Descriptors that the loop can wait for: signals, four children, listeners, connections.
+const WATCHED_MAX: usize = 5 + 2 + CONNECTIONS_MAX;
 
 /// Runs a node of the site until it is told to stop; gives the exit code.
 pub fn run(options: &Options) -> i32 {
@@ -51,7 +52,7 @@ pub fn run(options: &Options) -> i32 {
     }
     children::supervise(|| run_once(options)).unwrap_or_else(|error| {
         log::error!("supervisor: cannot start: {error}");
-        EXIT_UNAVAILABLE
+        exit::UNAVAILABLE
     })
 }
 
@@ -60,7 +61,7 @@ fn run_once(options: &Options) -> i32 {
         Ok(mut agent) => agent.live(),
         Err(error) => {
             log::error!("agent: cannot start: {error}");
-            EXIT_UNAVAILABLE
+            exit::UNAVAILABLE
         }
     }
 }
@@ -82,10 +83,10 @@ struct Agent {
     sources: Sources,
     hold: Hold,
     wall: Wall,
+    certificates: Certificates,
+    told: Told,
     signals: Signals,
     listen: Option<Listen>,
-    /// The last configuration that was read is not the one in force.
-    is_config_refused: bool,
     watched: Vec<PollFd>,
     lines: Vec<u8>,
 }
@@ -128,9 +129,10 @@ impl Agent {
             sources: Sources::default(),
             hold: Hold::default(),
             wall: Wall::new(),
+            certificates: Certificates::default(),
+            told: Told::default(),
             signals,
             listen: options.console,
-            is_config_refused: false,
             watched: Vec::with_capacity(WATCHED_MAX),
             lines: Vec::new(),
         })
@@ -142,15 +144,17 @@ impl Agent {
         while !self.hands.exiting {
             if let Err(error) = self.wait() {
                 log::error!("agent: cannot wait: {error}");
-                return EXIT_UNAVAILABLE;
+                return exit::UNAVAILABLE;
             }
             self.wall.watch();
             self.take_signals();
             self.take_keeper();
             self.take_uplink();
             self.take_collector();
+            self.take_caller();
             self.serve_console();
             self.read_sources();
+            self.tell_own();
             self.event(Event::Tick);
         }
         log::info!("node {}: stopped", self.hands.node);
@@ -162,7 +166,8 @@ impl Agent {
         let now_ms = boottime_ms();
         self.watched.clear();
         self.watched.push(PollFd::new(self.signals.as_fd(), true, false));
-        for child in [&self.hands.keeper, &self.hands.uplink, &self.hands.collector] {
+        let hands = &self.hands;
+        for child in [&hands.keeper, &hands.uplink, &hands.collector, &hands.caller] {
             if let Some(link) = child.as_ref().and_then(|child| child.link.as_ref()) {
                 self.watched.push(PollFd::new(link.as_fd(), true, link.wants_write()));
             }
@@ -171,7 +176,7 @@ impl Agent {
         self.hands.console.watch(&mut self.watched, now_ms);
         let mut due_ms = self.engine.deadline_ms(now_ms);
         due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
-        due_ms = due_ms.min(self.sources_due_ms());
+        due_ms = due_ms.min(self.sources_due_ms()).min(self.tell_due_ms());
         let wait_ms = (due_ms < u64::MAX).then(|| due_ms.saturating_sub(now_ms));
         poll(&mut self.watched, wait_ms)?;
         self.hands.console.turn(&self.watched[console_at..], boottime_ms());
@@ -198,6 +203,7 @@ impl Agent {
                 Soon::KeeperStarted => Event::KeeperStarted,
                 Soon::KeeperGone => Event::KeeperGone,
                 Soon::UplinkGone => Event::UplinkGone,
+                Soon::CallerGone => Event::CallerGone,
                 Soon::Gathered(lane) => self.hands.gathered(lane),
             };
             let now = self.now();
@@ -219,23 +225,30 @@ impl Agent {
 
     /// Children's ends are events; strangers that came to us as process 1 are just reaped.
     fn reap(&mut self) {
-        while let Some((pid, _)) = process::reap() {
+        while let Some((pid, ended)) = process::reap() {
             let is = |child: &Option<hands::Process>| {
                 child.as_ref().is_some_and(|child| child.pid == pid)
             };
             if is(&self.hands.keeper) {
                 // What it answered before its end still counts.
-                Hands::bury(self.hands.keeper.as_mut());
+                Hands::bury(self.hands.keeper.as_mut(), "keeper", ended);
                 self.take_keeper();
                 self.hands.keeper = None;
                 self.event(Event::KeeperGone);
             } else if is(&self.hands.uplink) {
-                Hands::bury(self.hands.uplink.as_mut());
+                Hands::bury(self.hands.uplink.as_mut(), "uplink", ended);
                 self.take_uplink();
                 self.hands.uplink = None;
                 self.event(Event::UplinkGone);
+            } else if is(&self.hands.caller) {
+                if ended != Exit::Code(exit::OK) {
+                    Hands::bury(self.hands.caller.as_mut(), "distress", ended);
+                }
+                self.take_caller();
+                self.hands.caller = None;
+                self.event(Event::CallerGone);
             } else {
-                self.reap_collector(pid);
+                self.reap_collector(pid, ended);
             }
         }
     }
@@ -290,9 +303,11 @@ impl Agent {
         let files = self.files();
         let judged = self.judge(&files);
         let is_gone = matches!(judged, Ok(None)) && self.hands.config.is_some();
-        self.is_config_refused = judged.is_err() || is_gone;
+        let gone = is_gone.then_some("it is gone; the one before stays in force");
+        let refused = judged.as_ref().err().map(Refused::as_str).or(gone);
         let path = self.hands.place.config_path();
         let path = path.display();
+        self.event(Event::Judged { refused });
         match judged {
             Ok(Some(judged)) => self.take_config(judged),
             Ok(None) if self.hands.config.is_none() => {
@@ -363,6 +378,8 @@ impl Agent {
         self.hands.console.guard(token);
         self.settings = config.settings();
         self.sources = Sources::new(&config, &self.sources, boottime_ms());
+        let ends_ms = setup.ca.as_deref().map(certificate::ends_in).unwrap_or_default();
+        self.certificates = Certificates::new(ends_ms, &self.certificates);
         self.hands.config = Some(config);
         self.hands.setup = Some(setup);
         self.hands.judge_intake();

@@ -11,18 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::channel::{Link, Port};
+use crate::exit;
 use crate::limits::{SUPERVISE_CALM_MS, SUPERVISE_WAIT_MS_MAX, SUPERVISE_WAIT_MS_MIN};
 use crate::sys::clock::boottime_ms;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Exit, Fork, Pid};
 use crate::sys::signals::{Signal, Signals, reset_in_child};
 use crate::sys::socket;
-
-/// What a child exits with whose parent was gone before it could ask to die with it, and what
-/// stands for an agent that could not be forked.
-const EXIT_TEMPORARY: i32 = 75;
-/// What the supervisor exits with after an agent that was to stop and was killed instead.
-const EXIT_KILLED: i32 = 70;
 
 /// A running child and the agent's end of its channel. Dropping it closes the channel, which an
 /// idle child takes as the order to end; it is reaped by `sys::process::reap` in any case.
@@ -50,7 +45,7 @@ pub fn spawn(name: &str, keep: &[BorrowedFd<'_>], body: impl FnOnce(Port)) -> io
             let _abort = AbortOnUnwind;
             enter_child(name, parent, keep, &theirs);
             body(Port::new(theirs));
-            process::exit_now(0)
+            process::exit_now(exit::OK)
         }
     }
 }
@@ -60,7 +55,7 @@ fn enter_child(name: &str, parent: Pid, keep: &[BorrowedFd<'_>], socket: &OwnedF
     kept.extend([0, 1, 2, socket.as_raw_fd()]);
     process::close_others(&kept);
     if !process::die_with_parent(parent).unwrap_or(false) {
-        process::exit_now(EXIT_TEMPORARY);
+        process::exit_now(exit::TEMPORARY);
     }
     reset_in_child();
     process::set_name(name);
@@ -98,7 +93,7 @@ pub fn supervise(agent: impl Fn() -> i32) -> io::Result<i32> {
         if let Some(code) = last_code(exit, watch.stopping) {
             return Ok(code);
         }
-        log::warn!("supervisor: the agent ended ({exit:?}), starting it again in {wait_ms} ms");
+        log::warn!("supervisor: the agent ended ({exit}), starting it again in {wait_ms} ms");
         watch.sleep_ms(wait_ms)?;
         if watch.stopping {
             return Ok(0);
@@ -110,8 +105,12 @@ pub fn supervise(agent: impl Fn() -> i32) -> io::Result<i32> {
 /// The code to exit with after this end of the agent; `None`: it is to be started again.
 fn last_code(exit: Exit, stopping: bool) -> Option<i32> {
     match exit {
-        Exit::Code(code) if stopping || matches!(code, 0 | 64 | 78) => Some(code),
-        Exit::Signal(_) if stopping => Some(EXIT_KILLED),
+        Exit::Code(code)
+            if stopping || matches!(code, exit::OK | exit::USAGE | exit::CONFIGURATION) =>
+        {
+            Some(code)
+        }
+        Exit::Signal(_) if stopping => Some(exit::BUG),
         Exit::Code(_) | Exit::Signal(_) => None,
     }
 }
@@ -134,7 +133,7 @@ impl Watch {
             }
             Err(error) => {
                 log::warn!("supervisor: cannot fork: {error}");
-                return Ok(Exit::Code(EXIT_TEMPORARY));
+                return Ok(Exit::Code(exit::TEMPORARY));
             }
         };
         loop {
@@ -190,6 +189,6 @@ fn reap_until(agent: Pid) -> Option<Exit> {
 fn run_agent(supervisor: Pid, agent: &impl Fn() -> i32) -> i32 {
     match process::signal_with_parent(supervisor, Signal::Terminate) {
         Ok(true) => agent(),
-        Ok(false) | Err(_) => EXIT_TEMPORARY,
+        Ok(false) | Err(_) => exit::TEMPORARY,
     }
 }

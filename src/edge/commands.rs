@@ -18,22 +18,7 @@ use std::io::{self, ErrorKind, Write as _};
 
 pub use self::run::run;
 use super::options::{Asked, Command, Options, help};
-
-/// Exit codes, those of sysexits.h.
-pub mod exit {
-    /// Done.
-    pub const OK: i32 = 0;
-    /// The command line or a variable is wrong.
-    pub const USAGE: i32 = 64;
-    /// No agent and no share to be asked.
-    pub const UNAVAILABLE: i32 = 69;
-    /// A fault of the program itself.
-    pub const BUG: i32 = 70;
-    /// Not now; perhaps later.
-    pub const TEMPORARY: i32 = 75;
-    /// A file, folder or setting has to be mended first.
-    pub const CONFIGURATION: i32 = 78;
-}
+use crate::exit;
 
 /// Carries out what the command line asked for; `agent` is what `run` runs.
 pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {

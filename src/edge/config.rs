@@ -100,7 +100,7 @@ impl Config {
             journal_bytes_max: self.journal.bytes_max,
             when_full: self.journal.when_full,
             declined_bytes_max: self.declined.bytes_max,
-            alerts: self.alerts.thing_key.is_some(),
+            alerts: self.alerts.thing_key.as_ref().map(|_| self.alerts.level_min.into()),
             alive_every_ms: self.registered_things().map(|thing| thing.alive_every_ms).collect(),
         }
     }

@@ -257,6 +257,13 @@ impl fmt::Display for Utc {
     }
 }
 
+impl Utc {
+    /// The day alone, as `2026-11-22`.
+    pub fn day(&self) -> String {
+        self.to_string().split('T').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// Year, month and day of a number of days since 1970-01-01.
 const fn date(days: u64) -> (u64, u64, u64) {
     // counted from 1 March of the year 0, so that a leap day is a year's last

@@ -13,18 +13,24 @@
 //!   collector that it took along is not reaped; then it goes last. A try costs the others no
 //!   more than [`SOURCE_MS_MAX`].
 //! - R4: a failure is logged when it begins and when it ends.
+//! - R5: one that lasts is told by an alert, and its end too; so many at a time as
+//!   [`SOURCES_TOLD_MAX`] says, however many fail.
 
 use heapless::String as Text;
 use log::{info, warn};
 
+use super::cloud::reason::clipped;
 use super::collector::{CollectorAnswer, Outcome, file_sources};
 use super::config::{Config, FileSource};
 use super::hold::Hold;
 use super::json::write_text;
 use super::value::{Figures, value};
+use crate::engine::notes::Alert;
+use crate::engine::telling::{Patience, Phase, Telling};
 use crate::limits::{
-    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, METRIC_MAX, SOURCE_MS_MAX, SOURCE_VALUE_MAX,
-    SOURCE_WAIT_MS_MAX, SOURCE_WAIT_MS_MIN, THING_KEY_MAX,
+    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, METRIC_MAX, SOURCE_MS_MAX, SOURCE_TELL_HOLD_MS,
+    SOURCE_VALUE_MAX, SOURCE_WAIT_MS_MAX, SOURCE_WAIT_MS_MIN, SOURCES_TOLD_MAX, TELL_EVERY_MS,
+    THING_KEY_MAX,
 };
 use crate::sys::process::Pid;
 
@@ -44,6 +50,8 @@ pub struct Sources {
     dropped: u64,
     /// Values taken since the last one that was dropped; `None`: none was dropped.
     taken_since: Option<u32>,
+    /// When a failure may have to be told; 0: something changed.
+    tell_due_ms: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,9 @@ struct Source {
     /// The collector that it took along.
     taken_along: Option<Pid>,
     is_failing: bool,
+    /// Why it fails, for people.
+    fault: Box<str>,
+    telling: Telling,
     last: Option<Last>,
 }
 
@@ -79,15 +90,18 @@ impl Sources {
             let source = Source::new(thing_key, file, now_ms);
             match before.list.iter().find(|other| other.is_same_as(&source)) {
                 None => source,
-                Some(Source { wait_ms, taken_along, is_failing, .. }) => Source {
+                Some(Source { wait_ms, taken_along, is_failing, fault, telling, .. }) => Source {
                     wait_ms: *wait_ms,
                     taken_along: *taken_along,
                     is_failing: *is_failing,
+                    fault: fault.clone(),
+                    telling: *telling,
                     ..source
                 },
             }
         });
         let dropped = before.dropped;
+        // all are looked at again: `tell_due_ms` is 0
         Self { list: list.collect(), dropped, ..Self::default() }
     }
 
@@ -138,17 +152,27 @@ impl Sources {
         self.due_ms = 0;
         self.wait_ms = 0;
         source.wait_ms = 0;
+        let was_failing = source.is_failing;
         let number = match &answer.outcome {
             Outcome::Value(word) => value(word, source.figures),
             Outcome::Fault(fault) => Err(fault.as_str()),
         };
         let value = match number {
             Ok(value) => value,
-            Err(fault) => return source.failed(fault),
+            Err(fault) => {
+                source.failed(fault);
+                if !was_failing {
+                    self.tell_due_ms = 0;
+                }
+                return;
+            }
         };
         self.rest.clear();
         source.write(&value, &mut self.rest);
         source.recovered();
+        if was_failing {
+            self.tell_due_ms = 0;
+        }
         source.last = Some(Last { value, wall_ms });
         match hold.push(now_ms, &self.rest) {
             Ok(()) => self.count_taken(),
@@ -179,6 +203,42 @@ impl Sources {
         self.asked.is_some() && now_ms >= self.deadline_ms()
     }
 
+    /// Tells which sources fail and which no longer do: at most [`SOURCES_TOLD_MAX`] at a time
+    /// as failed (R5).
+    pub fn tell(&mut self, now_ms: u64, mut tell: impl FnMut(Alert)) {
+        if now_ms < self.tell_due_ms {
+            return;
+        }
+        let count = |is: fn(&Source) -> bool| self.list.iter().filter(|one| is(one)).count();
+        let failing = u32::try_from(count(|one| one.is_failing)).unwrap_or(u32::MAX);
+        let mut told = count(|one| one.telling.is_raised());
+        self.tell_due_ms = u64::MAX;
+        for source in &mut self.list {
+            source.telling.see(now_ms, source.is_failing, PATIENCE);
+            match source.telling.wish() {
+                Some(Phase::Raise) if told >= SOURCES_TOLD_MAX => {}
+                Some(phase) => {
+                    tell(source.alert(now_ms, phase, failing));
+                    source.telling.told(now_ms, phase);
+                    told += usize::from(phase == Phase::Raise);
+                }
+                None => {}
+            }
+            self.tell_due_ms = self.tell_due_ms.min(source.telling.due_ms(PATIENCE));
+        }
+    }
+
+    /// When [`Sources::tell`] may have something; `u64::MAX`: not by time alone.
+    pub fn tell_due_ms(&self) -> u64 {
+        self.tell_due_ms
+    }
+
+    /// A term of ours begins: nothing was told in it.
+    pub fn forget_told(&mut self) {
+        self.list.iter_mut().for_each(|source| source.telling = Telling::default());
+        self.tell_due_ms = 0;
+    }
+
     /// The collector was killed because of the source that it was at.
     pub fn abandoned(&mut self, collector: Pid, now_ms: u64) {
         let Some((place, _)) = self.asked.take() else { return };
@@ -188,6 +248,7 @@ impl Sources {
         source.taken_along = Some(collector);
         source.failed(TOO_LONG);
         self.due_ms = 0;
+        self.tell_due_ms = 0;
     }
 
     /// A collector that was abandoned has ended at last.
@@ -244,6 +305,8 @@ impl Source {
             wait_ms: 0,
             taken_along: None,
             is_failing: false,
+            fault: Box::default(),
+            telling: Telling::default(),
             last: None,
         }
     }
@@ -267,6 +330,18 @@ impl Source {
     fn failed(&mut self, fault: &str) {
         if !std::mem::replace(&mut self.is_failing, true) {
             warn!("sources: {} of {}: {fault}", self.metric, self.thing_key);
+            self.fault = fault.into();
+        }
+    }
+
+    fn alert(&self, now_ms: u64, phase: Phase, failing: u32) -> Alert {
+        Alert::Source {
+            phase,
+            thing_key: self.thing_key.clone(),
+            metric: self.metric.clone(),
+            fault: clipped(format_args!("{}", self.fault)),
+            lasted_ms: self.telling.lasted_ms(now_ms, phase),
+            failing,
         }
     }
 
@@ -276,6 +351,9 @@ impl Source {
         }
     }
 }
+
+/// When a failing source is told of.
+const PATIENCE: Patience = Patience { hold_ms: SOURCE_TELL_HOLD_MS, every_ms: TELL_EVERY_MS };
 
 const TOO_LONG: &str = "took longer than 5 s: left alone for a while";
 const _: () = assert!(SOURCE_MS_MAX == 5_000);
@@ -482,6 +560,61 @@ mod tests {
         assert!(sources.last(0).is_some());
         answer(&mut sources, 0);
         assert!(!sources.is_any_failing());
+    }
+
+    /// What is told at a time: phase, metric, how many fail.
+    fn told(sources: &mut Sources, now_ms: u64) -> Vec<(Phase, u32)> {
+        let mut told = Vec::new();
+        sources.tell(now_ms, |alert| {
+            let Alert::Source { phase, failing, fault, .. } = alert else { panic!("{alert:?}") };
+            assert_eq!(fault, "cannot be read");
+            told.push((phase, failing));
+        });
+        told
+    }
+
+    #[test]
+    fn a_failure_that_lasts_is_told_once_and_its_end_too() {
+        let mut sources = sources(&[1_000, 1_000], 0);
+        let mut hold = Hold::default();
+        let hold_ms = u64::from(SOURCE_TELL_HOLD_MS);
+        assert_eq!(told(&mut sources, 0), []);
+        sources.take(&fault(0), 100, 0, &mut hold);
+        assert_eq!(told(&mut sources, 100), []);
+        assert_eq!(sources.tell_due_ms, 100 + hold_ms);
+        answer(&mut sources, 0);
+        assert_eq!(told(&mut sources, 1_100), []);
+        sources.take(&fault(0), 2_000, 0, &mut hold);
+        for now_ms in [2_000, 3_000, 2_000 + hold_ms - 1] {
+            assert_eq!(told(&mut sources, now_ms), [], "at {now_ms}");
+        }
+        assert_eq!(told(&mut sources, 2_000 + hold_ms), [(Phase::Raise, 1)]);
+        assert_eq!(told(&mut sources, 60_000), [], "once");
+        answer(&mut sources, 0);
+        assert_eq!(told(&mut sources, 61_000), [(Phase::Clear, 0)]);
+        assert_eq!(told(&mut sources, 61_001), []);
+    }
+
+    #[test]
+    fn many_that_fail_together_are_no_storm() {
+        let mut sources = sources(&[1_000; SOURCES_TOLD_MAX + 4], 0);
+        let mut hold = Hold::default();
+        let all = u16::try_from(SOURCES_TOLD_MAX + 4).expect("few");
+        for source in 0..all {
+            sources.take(&fault(source), 0, 0, &mut hold);
+        }
+        assert_eq!(told(&mut sources, 0), []);
+        let raised = told(&mut sources, 60_000);
+        assert_eq!(raised, [(Phase::Raise, u32::from(all)); SOURCES_TOLD_MAX], "R5");
+        assert_eq!(sources.tell_due_ms, u64::MAX, "nothing is waited for");
+        answer(&mut sources, 0);
+        let left = u32::from(all) - 1;
+        assert_eq!(told(&mut sources, 61_000), [(Phase::Clear, left)]);
+        answer(&mut sources, 1);
+        let told = told(&mut sources, 62_000);
+        assert!(told.contains(&(Phase::Raise, left - 1)), "one makes room: {told:?}");
+        sources.forget_told();
+        assert_eq!(sources.tell_due_ms, 0, "a new term tells anew");
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub enum UplinkAnswer {
 /// The body of the process. Returns when the agent or the keeper is gone.
 ///
 /// Without `batches` it holds nothing of the share, needs no lease, its requests carry no term,
-/// and it leaves nothing to other uplinks: it may run beside one.
+/// and it leaves nothing to other uplinks: it may run beside one. So `check` asks, and so a node
+/// tells of its own distress.
 pub fn run(port: Port, batches: Option<OwnedFd>, lease: &Lease, setup: &CloudSetup) {
     if batches.is_none() {
         return match Lease::new(boottime_ms()) {
@@ -127,6 +128,7 @@ fn serve(
             (CloudRequest::Batch { .. }, None) => {
                 without_request(&order, Verdict::Retry, "this uplink is given no batches")
             }
+            (CloudRequest::Alert, _) => sender.send_alert(&order, port.body()),
             (CloudRequest::Register { thing }, _) => {
                 let body = |thing: &_| datonis::register_body(thing, &setup.site, wall_ms());
                 sender.send_of_thing(&order, *thing, datonis::REGISTER_PATH, body)
@@ -234,6 +236,19 @@ impl<'a> Sender<'a> {
         }
     }
 
+    /// An alert that was never journalled: it names no record.
+    fn send_alert(&self, order: &CloudOrder, line: &[u8]) -> CloudOutcome {
+        match (self.setup.kind, datonis::alert_body(line)) {
+            (CloudKind::Stdout, _) => {
+                self.under_lease(order, || Answer::none(stdout::write_records(line)))
+            }
+            (CloudKind::Datonis, Some(body)) => self.post(order, datonis::ALERTS_PATH, body, None),
+            (CloudKind::Datonis, None) => {
+                without_request(order, Verdict::BadContent, "the alert is not one line")
+            }
+        }
+    }
+
     fn send_of_thing(
         &self,
         order: &CloudOrder,
@@ -285,7 +300,9 @@ impl<'a> Sender<'a> {
                 "the lease had ended before it was sent",
             );
         }
-        self.trace.note(order);
+        if self.has_term {
+            self.trace.note(order);
+        }
         let answer = send();
         CloudOutcome {
             request: order.request,

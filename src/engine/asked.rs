@@ -1,6 +1,7 @@
 //! The share order that is outstanding, with what its outcome is needed for.
 
 use super::ident::{Cursor, Lane, Term};
+use super::share::ReserveOrder;
 use super::slot::LaneMark;
 use super::store::StoreAsked;
 
@@ -60,6 +61,7 @@ pub(super) enum Asked {
         before: Cursor,
     },
     Tidy,
+    Reserve(ReserveOrder),
     Release,
 }
 
@@ -86,6 +88,7 @@ impl Asked {
             Self::Attach => "greeting the uplink",
             Self::Nodes { .. } => "the nodes' records",
             Self::Sweep { .. } | Self::Tidy | Self::Forget => "deleting what is done with",
+            Self::Reserve(_) => "the reserve file",
             Self::Release => "releasing the term",
         }
     }

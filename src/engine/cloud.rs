@@ -27,6 +27,8 @@ pub enum CloudRequest {
         /// Which records.
         ranges: Ranges,
     },
+    /// The alert that comes with the order, from memory: a node's own distress.
+    Alert,
     /// Register a thing, by its place in the configuration.
     Register {
         /// The thing.

@@ -29,9 +29,11 @@ pub(super) enum Work {
     Nodes,
     /// What is done with being deleted.
     Sweeping,
+    /// The reserve file.
+    Reserve,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 impl Work {
     /// The kind of an order.
@@ -53,6 +55,7 @@ impl Work {
             Asked::Decline { .. } | Asked::Store(_) => Self::Declining,
             Asked::Nodes { .. } => Self::Nodes,
             Asked::Sweep { .. } | Asked::Tidy | Asked::Forget => Self::Sweeping,
+            Asked::Reserve(_) => Self::Reserve,
         }
     }
 
@@ -76,7 +79,8 @@ impl Work {
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
             | Asked::Forget
-            | Asked::Tidy => Some(Self::of(asked)),
+            | Asked::Tidy
+            | Asked::Reserve(_) => Some(Self::of(asked)),
         }
     }
 
@@ -91,6 +95,7 @@ impl Work {
             Self::Recalling => "reading the declined store",
             Self::Nodes => "the nodes' records",
             Self::Sweeping => "deleting what is done with",
+            Self::Reserve => "the reserve file",
         }
     }
 }
@@ -124,6 +129,7 @@ impl Faults {
             Work::Declining,
             Work::Recalling,
             Work::Sweeping,
+            Work::Reserve,
         ] {
             self.0[work as usize] = None;
         }

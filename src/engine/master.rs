@@ -2,6 +2,7 @@
 //!
 //! What is ordered of the share next, the first that is due:
 //!
+//! 0. the reserve given up, if a proof failed for want of space;
 //! 1. the slots, once older leases are over;
 //! 2. a proof: at its time, or earlier for a cursor that moved or a segment that is needed;
 //! 3. an append, in turn with what follows;
@@ -10,8 +11,9 @@
 //!    next batch, if the uplink is free and the cursor durable;
 //! 6. the configuration, or what its secret files say now;
 //! 7. the nodes' records, and the end of one that is not needed any more;
-//! 8. the sweep of forwarded segments, and of old claims;
-//! 9. the count of the declined store.
+//! 8. the reserve file;
+//! 9. the sweep of forwarded segments, and of old claims;
+//! 10. the count of the declined store.
 
 use super::forward::Presence;
 use super::ident::Lane;
@@ -78,7 +80,9 @@ impl Engine {
 
     pub(super) fn order_master(&mut self, now: Now, out: &mut Out<'_>) {
         let Some(mandate) = &self.mandate else { return };
-        if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
+        if self.reserve.gives_up() {
+            self.order_give_up(now, out);
+        } else if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
             self.ask(now, Asked::Survey, ShareOrder::Survey, out);
         } else if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
@@ -119,7 +123,10 @@ impl Engine {
             self.order_nodes(now, NodesRead::Known, out);
             return true;
         }
-        self.order_forget(now, out) || self.order_sweep(now, out) || self.order_count(now, out)
+        self.order_forget(now, out)
+            || self.order_make(now, out)
+            || self.order_sweep(now, out)
+            || self.order_count(now, out)
     }
 
     /// When the next proof is due: earlier for a moved cursor or a segment that is needed,
@@ -129,14 +136,17 @@ impl Engine {
         if mandate.lock_lost_ms().is_some() && self.forward.presence != Presence::Absent {
             return u64::MAX;
         }
-        let hurried = self.cursor_ahead || self.journal.wants_segment();
-        let due_ms = if hurried { self.append_not_before_ms } else { u64::MAX };
+        let due_ms = match (self.cursor_ahead, self.journal.wants_segment()) {
+            (true, _) => 0,
+            (false, true) => self.append_not_before_ms(),
+            (false, false) => u64::MAX,
+        };
         due_ms.min(mandate.proof_due_ms()).max(self.proof_not_before_ms)
     }
 
     pub(super) fn order_proof(&mut self, now: Now, out: &mut Out<'_>) {
         // A segment that could not be made does not hold up the proof.
-        let may_create = now.ms >= self.append_not_before_ms;
+        let may_create = now.ms >= self.append_not_before_ms();
         let create = if may_create { self.journal.create() } else { [0, 0] };
         let marks = self.journal.marks(create);
         let may_try = !self.sight.is_lock_distrusted();
@@ -165,6 +175,8 @@ impl Engine {
                 self.resign(now, ReleaseReason::Lost, None, false, out);
             }
             ProofVerdict::Replaced => {
+                let inode = mandate.slot().locked;
+                self.distress.note_replaced(now.ms, term, inode);
                 out(Effect::Note(Note::Term { term, what: TermNote::FileReplaced }));
                 self.resign(now, ReleaseReason::Lost, None, false, out);
             }
@@ -180,6 +192,9 @@ impl Engine {
     /// A slot with these marks is durable.
     pub(super) fn named(&mut self, marks: &[LaneMark; 2], create: [u32; 2]) {
         self.journal.named(marks, create);
+        if create != [0, 0] {
+            self.reserve.wrote();
+        }
         self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
     }
 
@@ -257,7 +272,7 @@ impl Engine {
     }
 
     pub(super) fn order_append(&mut self, now: Now, at_once: bool, out: &mut Out<'_>) -> bool {
-        if now.ms < self.append_not_before_ms {
+        if now.ms < self.append_not_before_ms() {
             return false;
         }
         let Some(append) = self.journal.append(now.ms, self.settings.sync_ms, at_once) else {
@@ -270,6 +285,7 @@ impl Engine {
     pub(super) fn appended(&mut self, now: Now, lane: Lane, out: &mut Out<'_>) {
         let bytes = self.journal.appended(now.ms, lane);
         self.room.grew(lane, bytes);
+        self.reserve.wrote();
         self.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
     }
@@ -352,6 +368,7 @@ impl Engine {
             | Asked::Store(_)
             | Asked::Forget
             | Asked::Tidy
+            | Asked::Reserve(_)
             | Asked::Release => {}
         }
     }
@@ -402,15 +419,22 @@ impl Engine {
                 .min(self.append_due_ms())
                 .min(self.store_due_ms(now_ms))
                 .min(self.forward.reread_due_ms())
-                .min(self.nodes_due_ms);
+                .min(self.nodes_due_ms)
+                .min(self.reserve_due_ms(now_ms));
         }
         due_ms
+    }
+
+    /// No append, and no segment for one, before this: after a failure, or while the reserve
+    /// is not there.
+    fn append_not_before_ms(&self) -> u64 {
+        if self.reserve.is_awaited() { u64::MAX } else { self.append_not_before_ms }
     }
 
     pub(super) fn append_due_ms(&self) -> u64 {
         if self.journal.wants_segment() {
             return u64::MAX;
         }
-        self.journal.append_due_ms(self.settings.sync_ms).max(self.append_not_before_ms)
+        self.journal.append_due_ms(self.settings.sync_ms).max(self.append_not_before_ms())
     }
 }

@@ -31,6 +31,7 @@
 mod asked;
 pub mod cloud;
 pub mod codec;
+pub mod distress;
 pub mod election;
 mod faults;
 pub mod forward;
@@ -43,6 +44,7 @@ pub mod node_notes;
 pub mod notes;
 pub mod replay;
 mod replaying;
+pub mod reserve;
 mod resign;
 pub mod room;
 pub mod roster;
@@ -57,11 +59,13 @@ mod snapshot;
 mod standby;
 pub mod status;
 pub mod store;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 
 use asked::{Asked, ProofScope};
 use cloud::{CloudOrder, CloudOutcome, Reason};
+use distress::{Call, Distress};
 use election::{Ground, Sight};
 use faults::{Faults, Work};
 use forward::{Forward, Presence};
@@ -71,6 +75,7 @@ use mandate::Mandate;
 use naming::Naming;
 use notes::{Alert, Note};
 use replay::Replay;
+use reserve::Reserve;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
@@ -111,6 +116,16 @@ pub enum Event<'a> {
         /// Seq of their last record.
         through_seq: u64,
     },
+    /// A configuration was read: it was refused for this reason, or taken. This event comes
+    /// right before `Configured`.
+    Judged {
+        /// Why it was refused; `None`: it was taken.
+        refused: Option<&'a str>,
+    },
+    /// What came of the call that is being made.
+    Call(&'a CloudOutcome),
+    /// The process that made a call was reaped, or could not be started.
+    CallerGone,
     /// The configuration was judged; a bad one comes as the settings in force before. This
     /// event comes before the outcome of the `Load` that it was read by; after a `Reread` it
     /// comes only if something changed.
@@ -144,6 +159,10 @@ pub enum Effect {
     KillUplink,
     /// Order the uplink.
     Cloud(CloudOrder),
+    /// Start a process that makes this call, and holds nothing of the share.
+    Call(Call),
+    /// Kill it: its time is up.
+    EndCall,
     /// The lease that uplinks live by ends then; 0: now.
     Lease {
         /// When, in ms of `CLOCK_BOOTTIME`.
@@ -305,12 +324,15 @@ pub struct Engine {
     gap_told_seq: [u64; 2],
     segment_missing_told: bool,
     redundancy_lost: bool,
+    distress: Distress,
+    reserve: Reserve,
 }
 
 impl Engine {
     /// An engine that knows nothing yet. It asks for a keeper at the first event.
     pub fn new(host: Host) -> Self {
         let forward = Forward::new(host.nonce);
+        let distress = Distress::new(host.nonce);
         Self {
             host,
             settings: Settings::default(),
@@ -367,6 +389,8 @@ impl Engine {
             gap_told_seq: [0; 2],
             segment_missing_told: false,
             redundancy_lost: false,
+            distress,
+            reserve: Reserve::default(),
         }
     }
 
@@ -386,7 +410,10 @@ impl Engine {
             Event::Gathered { lane, bytes, through_seq } => {
                 self.journal.gathered(now.ms, lane, bytes, through_seq);
             }
+            Event::Judged { refused } => self.distress.judged(refused),
             Event::Configured(settings) => self.configure(now, settings),
+            Event::Call(outcome) => self.call_answered(now, outcome, out),
+            Event::CallerGone => self.lose_caller(now),
             Event::Reload => {
                 self.reload = true;
                 self.sight.trust_lock();
@@ -442,6 +469,7 @@ impl Engine {
             self.order_share(now, out);
         }
         self.end_if_stopped(now, out);
+        self.watch_distress(now, out);
     }
 
     /// Orders what the stage wants of the share next, if anything.
@@ -522,6 +550,9 @@ impl Engine {
                 self.journal.swept(lane, before);
                 self.room.counted(lane, *journal_bytes);
             }
+            (Asked::Reserve(_), ShareOutcome::Reserve(seen)) => {
+                self.reserve_answered(now, *seen, out);
+            }
             (Asked::Release, ShareOutcome::Done) => self.released(now, true, out),
             // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
             (Asked::Load | Asked::Reread | Asked::Attach | Asked::Tidy, _) => {}
@@ -542,12 +573,14 @@ impl Engine {
         if self.faults.note(Work::of(asked), error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
         }
+        self.reserve.failed(now.ms, asked, error);
         match asked {
             Asked::Open => self.open_failed(now),
             Asked::Load | Asked::Poll { .. } | Asked::Claim { .. } | Asked::Announce => {
                 self.standby_failed(now, asked, error, out);
             }
             Asked::Release => self.released(now, false, out),
+            Asked::Reserve(order) => self.reserve_failed(now, order, error),
             // The next try is due anyway.
             Asked::Reread | Asked::Forget => {}
             Asked::Nodes { last, .. } => {
@@ -639,6 +672,7 @@ impl Engine {
         self.forward.take_things(settings);
         self.thing_refused_told = false;
         self.forward.try_at_once();
+        self.recall();
         if self.stage == Stage::Loading {
             self.stage = Stage::Standby;
             self.poll_due_ms = self.poll_due_ms.max(now.ms);
@@ -656,6 +690,7 @@ impl Engine {
     pub fn deadline_ms(&self, now_ms: u64) -> u64 {
         let mut due_ms = u64::MAX;
         let mut at = |ms: u64| due_ms = due_ms.min(ms);
+        at(self.distress_due_ms());
         if !self.keeper.present {
             at(self.keeper.start_ms);
         }

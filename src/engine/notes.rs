@@ -8,14 +8,16 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::cloud::Reason;
+use super::distress::DistressNote;
 use super::election::Ground;
 use super::ident::{Lane, NodeName, ShareClass, SiteId, Term};
 use super::node_notes::NodeNote;
 use super::room::Told;
-use super::share::ShareError;
+use super::share::{ReserveSeen, ShareError};
 use super::slot::ReleaseReason;
 use super::store::StoreNote;
-use crate::limits::MOUNT_TEXT_MAX;
+use super::telling::Phase;
+use crate::limits::{METRIC_MAX, MOUNT_TEXT_MAX, THING_KEY_MAX};
 
 /// How much a note matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -71,6 +73,8 @@ pub enum Note {
     RedundancyLost,
     RedundancyRestored,
     Node(NodeNote),
+    Distress(DistressNote),
+    Reserve(ReserveSeen),
 }
 
 /// What happened to a term of our own.
@@ -121,14 +125,16 @@ impl Note {
             Self::JournalFill { told, .. } => told.level(),
             Self::Store(note) => note.level(),
             Self::Node(what) => what.level(),
+            Self::Distress(note) => note.level(),
             Self::Opened { .. }
             | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
             | Self::RedundancyRestored => Level::Info,
-            Self::Mount { is_unsafe: false, .. }
+            Self::Reserve(_)
             | Self::KeeperGone
+            | Self::Mount { is_unsafe: false, .. }
             | Self::ThingRefused { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
@@ -145,6 +151,14 @@ impl Note {
             }
         }
     }
+}
+
+fn write_given_twice(out: &mut fmt::Formatter<'_>, master: &NodeName, term: Term) -> fmt::Result {
+    write!(
+        out,
+        "election: the lock was granted while {master}, master of term {term}, lives: locks on \
+         this share do not exclude; going by silence until SIGHUP or a remount"
+    )
 }
 
 fn write_mount(out: &mut fmt::Formatter<'_>, text: &str, is_unsafe: bool) -> fmt::Result {
@@ -165,12 +179,8 @@ impl fmt::Display for Note {
             Self::ShareStalled { for_ms, order } => {
                 write!(out, "share: no answer to {order} for {for_ms} ms")
             }
-            Self::KeeperGone => write!(out, "keeper: gone; starting another"),
-            Self::LockDoesNotExclude { master, term } => write!(
-                out,
-                "election: the lock was granted while {master}, master of term {term}, lives: \
-                 locks on this share do not exclude; going by silence until SIGHUP or a remount"
-            ),
+            Self::KeeperGone => write!(out, "keeper: starting another"),
+            Self::LockDoesNotExclude { master, term } => write_given_twice(out, master, *term),
             // With a status, the reason begins with it.
             Self::CloudFailing { reason, .. } => write!(out, "cloud: {reason}"),
             Self::CloudBack { after_requests } => {
@@ -191,7 +201,7 @@ impl fmt::Display for Note {
             Self::RequestLate { after_ms } => {
                 write!(out, "cloud: no answer within {after_ms} ms; the request is sent again")
             }
-            Self::UplinkGone => write!(out, "uplink: gone; starting another when it is needed"),
+            Self::UplinkGone => write!(out, "uplink: another is started when it is needed"),
             Self::SegmentMissing { lane, term, segment } => write!(
                 out,
                 "journal: {} segment {term:08}-{segment:06} is named and not there; waiting for it",
@@ -211,6 +221,8 @@ impl fmt::Display for Note {
             Self::RedundancyLost => write!(out, "site: no live standby"),
             Self::RedundancyRestored => write!(out, "site: a standby is live again"),
             Self::Node(what) => write!(out, "{what}"),
+            Self::Distress(note) => write!(out, "{note}"),
+            Self::Reserve(seen) => write!(out, "reserve: {}", seen.text()),
             Self::Term { term, what } => write!(out, "term {term}: {what}"),
         }
     }
@@ -329,6 +341,39 @@ pub enum Alert {
         /// Records that are missing from the row of seqs, as far as is known yet.
         records: u64,
     },
+    /// A source cannot be read, or can be again.
+    Source {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// The thing that it is read for.
+        thing_key: String<THING_KEY_MAX>,
+        /// What it is read as.
+        metric: String<METRIC_MAX>,
+        /// Why it cannot be read.
+        fault: Reason,
+        /// For how long it could not, in ms.
+        lasted_ms: u64,
+        /// How many sources fail now.
+        failing: u32,
+    },
+    /// The gateway's clock is not set, or is again.
+    Clock {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// For how long it was not, in ms.
+        lasted_ms: u64,
+    },
+    /// Certificates of `ca_file` expire soon, or have; or all are good again.
+    Certificates {
+        /// Whether it began or is over.
+        phase: Phase,
+        /// How many expire.
+        expiring: u32,
+        /// Of how many.
+        of: u32,
+        /// When the first of them does, in ms since the Unix epoch.
+        first_ms: u64,
+    },
 }
 
 impl Alert {
@@ -347,6 +392,30 @@ impl Alert {
             Self::JournalFill { told, .. } => told.condition(),
             Self::DeclinedDropping { .. } => "declined-dropping",
             Self::GroupDamaged { .. } => "group-damaged",
+            Self::Source { .. } => "source-failed",
+            Self::Clock { .. } => "clock-invalid",
+            Self::Certificates { .. } => "certificate-expiring",
+        }
+    }
+
+    /// What `alerts.level_min` is held against: an end is told if its beginning was.
+    pub const fn weight(&self) -> Level {
+        match self {
+            Self::Source { .. }
+            | Self::Clock { .. }
+            | Self::Certificates { .. }
+            | Self::ClockSkew { .. }
+            | Self::ClockSkewOver { .. } => Level::Warning,
+            Self::MasterChanged { .. }
+            | Self::RedundancyLost
+            | Self::RedundancyRestored
+            | Self::NodeLost { .. }
+            | Self::NodeReturned { .. }
+            | Self::CloudDeclining { .. }
+            | Self::CloudAccepting
+            | Self::JournalFill { .. }
+            | Self::DeclinedDropping { .. }
+            | Self::GroupDamaged { .. } => self.level(),
         }
     }
 
@@ -357,9 +426,15 @@ impl Alert {
             Self::MasterChanged { ground: Ground::Released | Ground::First, .. }
             | Self::RedundancyRestored
             | Self::CloudAccepting
+            | Self::Source { phase: Phase::Clear, .. }
+            | Self::Clock { phase: Phase::Clear, .. }
+            | Self::Certificates { phase: Phase::Clear, .. }
             | Self::NodeReturned { .. }
             | Self::ClockSkewOver { .. } => Level::Info,
-            Self::MasterChanged { .. }
+            Self::Source { phase: Phase::Raise, .. }
+            | Self::Clock { phase: Phase::Raise, .. }
+            | Self::Certificates { phase: Phase::Raise, .. }
+            | Self::MasterChanged { .. }
             | Self::RedundancyLost
             | Self::NodeLost { .. }
             | Self::ClockSkew { .. } => Level::Warning,

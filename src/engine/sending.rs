@@ -113,7 +113,7 @@ impl Engine {
         let job = match what {
             CloudRequest::Register { thing } => Job::Register(thing),
             CloudRequest::Alive { thing } => Job::Alive(thing),
-            CloudRequest::Batch { .. } => return,
+            CloudRequest::Batch { .. } | CloudRequest::Alert => return,
         };
         let Some(mandate) = &self.mandate else { return };
         let term = mandate.term();
@@ -316,6 +316,7 @@ impl Engine {
     pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
         self.refused = None;
         self.store.note_change();
+        self.reserve.wrote();
         if done.dropped > 0 {
             let records = done.dropped;
             out(Effect::Note(Note::Store(StoreNote::Dropping { records })));

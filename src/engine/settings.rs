@@ -4,6 +4,7 @@ use heapless::{String, Vec};
 use serde::Deserialize;
 
 use super::ident::NodeName;
+use super::notes::Level;
 use crate::limits::{
     ADVERTISE_MAX, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
     CLOUD_TIMEOUT_MS_DEFAULT, DECLINED_BYTES_MAX_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT,
@@ -66,8 +67,8 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// See [`DECLINED_BYTES_MAX_DEFAULT`], in bytes.
     pub declined_bytes_max: u64,
-    /// Whether HA alerts have a thing to be sent for.
-    pub alerts: bool,
+    /// The least level of HA alerts that is told; `None`: no thing is named for them.
+    pub alerts: Option<Level>,
     /// By thing, how often its heartbeat is sent.
     pub alive_every_ms: Vec<u32, THINGS_MAX>,
 }
@@ -89,7 +90,7 @@ impl Default for Settings {
             journal_bytes_max: JOURNAL_BYTES_MAX_DEFAULT,
             when_full: WhenFull::DropOldest,
             declined_bytes_max: DECLINED_BYTES_MAX_DEFAULT,
-            alerts: false,
+            alerts: None,
             alive_every_ms: Vec::new(),
         }
     }

@@ -75,9 +75,48 @@ pub enum ShareOrder {
         /// The oldest that stays.
         keep_from: Term,
     },
+    /// Make the reserve file, or give it up.
+    Reserve(ReserveOrder),
     /// Write the slot of an ended term, if there is one to write; sync; then give up the lock,
     /// also if writing failed.
     Release(Option<Slot>),
+}
+
+/// What becomes of the reserve file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReserveOrder {
+    /// Make it, if it is not there and there is room for it and more.
+    Make,
+    /// Delete it.
+    GiveUp,
+}
+
+/// What became of the reserve file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReserveSeen {
+    /// It was made.
+    Made,
+    /// It was there already.
+    There,
+    /// There is none, and no room for one.
+    NoRoom,
+    /// It is gone now.
+    GivenUp,
+    /// There was none.
+    Nothing,
+}
+
+impl ReserveSeen {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::There => "there",
+            Self::NoRoom => "no room for it",
+            Self::GivenUp => "given up, so that claims and slots can be written",
+            Self::Nothing => "none to give up",
+        }
+    }
 }
 
 /// What a poll does with the lock.
@@ -410,6 +449,8 @@ pub enum ShareOutcome {
         /// Bytes of all segments of the lane that are left.
         journal_bytes: u64,
     },
+    /// `Reserve`.
+    Reserve(ReserveSeen),
     /// It could not be done.
     Failed(ShareError),
 }

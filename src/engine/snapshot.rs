@@ -4,12 +4,13 @@ use core::fmt::Write as _;
 
 use heapless::{String, Vec};
 
+use super::distress::Condition;
 use super::forward::Presence;
 use super::ident::{Lane, NodeName};
 use super::room::Told;
 use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
 use super::{Engine, Stage};
-use crate::limits::NODES_MAX;
+use crate::limits::{CONDITIONS_MAX, NODES_MAX};
 
 impl Engine {
     /// The site at a glance, as this node sees it.
@@ -98,16 +99,11 @@ impl Engine {
         self.stage == Stage::Master && self.forward.is_unreachable()
     }
 
-    fn conditions(&self) -> Vec<&'static str, 16> {
+    fn conditions(&self) -> Vec<&'static str, CONDITIONS_MAX> {
         let holds = [
-            ("share-missing", self.stage == Stage::Closed && self.faults.first().is_some()),
             ("share-failing", self.stage != Stage::Closed && self.faults.first().is_some()),
-            ("share-stalled", self.keeper.stalled),
             ("not-configured", self.stage != Stage::Closed && !self.settings.configured),
-            ("name-taken", self.naming.is_taken()),
             ("clock-skew", self.roster.is_any_clock_off()),
-            ("locks-do-not-exclude", self.sight.was_lock_given_twice()),
-            ("unsafe-mount", self.mount.unsafe_because.is_some()),
             ("redundancy-lost", self.redundancy_lost && self.stage == Stage::Master),
             ("journal-high", self.room.told() == Told::High),
             ("journal-dropping", self.room.told() == Told::Dropping),
@@ -119,6 +115,9 @@ impl Engine {
             ("cloud-unreachable", self.is_cloud_unreachable()),
             ("uplink-not-reaped", self.forward.presence == Presence::Dying),
         ];
-        holds.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
+        let own =
+            Condition::ALL.map(|condition| (condition.name(), self.distress.holds(condition)));
+        let all = own.into_iter().chain(holds);
+        all.filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
     }
 }

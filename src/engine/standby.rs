@@ -78,7 +78,9 @@ impl Engine {
             }
             return;
         }
-        if self.reload {
+        if self.reserve.gives_up() {
+            self.order_give_up(now, out);
+        } else if self.reload {
             self.reload = false;
             self.ask(now, Asked::Load, ShareOrder::Load, out);
         } else if !self.has_name() {
@@ -93,7 +95,7 @@ impl Engine {
     }
 
     pub(super) fn standby_due_ms(&self) -> u64 {
-        if self.reload || self.naming.is_record_due() {
+        if self.reload || self.reserve.gives_up() || self.naming.is_record_due() {
             0
         } else if self.has_name() {
             self.poll_due_ms.min(self.record_due_ms)
@@ -118,6 +120,7 @@ impl Engine {
     }
 
     pub(super) fn polled(&mut self, now: Now, all: bool, polled: &Polled, out: &mut Out<'_>) {
+        self.distress.note_seen();
         self.sight.observe(now.ms, polled, &self.settings);
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
             self.wish = None;
@@ -131,7 +134,10 @@ impl Engine {
             return;
         }
         match decision {
-            Decision::Wait => self.leave_lock_to_others(now),
+            Decision::Wait => {
+                self.reserve.stand_by();
+                self.leave_lock_to_others(now);
+            }
             Decision::LockDoesNotExclude => self.distrust(out),
             Decision::Claim(ground) => self.claim(now, ground, out),
         }
@@ -245,6 +251,7 @@ impl Engine {
         self.record_due_ms = now.ms;
         self.wish = None;
         self.roster.begin_term(ground == Ground::First);
+        self.reserve.begin(now.ms);
         self.forward.begin(now.ms, &self.settings);
         self.store.begin();
         out(Effect::Note(Note::Term { term, what: TermNote::Master { ground, locked } }));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::cloud::Reason;
 use super::ident::{Cursor, NodeName, Role, ShareClass, Term};
-use crate::limits::NODES_MAX;
+use crate::limits::{CONDITIONS_MAX, NODES_MAX};
 
 /// The site at a glance, as this node sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +39,7 @@ pub struct Status {
     /// The cloud.
     pub cloud: CloudStatus,
     /// Names of the conditions that hold now.
-    pub conditions: Vec<&'static str, 16>,
+    pub conditions: Vec<&'static str, CONDITIONS_MAX>,
 }
 
 /// The share.

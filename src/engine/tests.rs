@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod chaos;
 mod declined;
+mod distress;
 mod names;
 mod scenarios;
 mod stored;
@@ -40,6 +41,13 @@ struct Share {
     lock: BTreeSet<usize>,
     frozen: bool,
     full: bool,
+    /// Free space; only claims, proofs without a segment and the reserve ask for it.
+    room: Option<u64>,
+    reserve: bool,
+    /// There is no data directory.
+    gone: bool,
+    /// Proofs find the lock file replaced.
+    replaced: bool,
     class: ShareClass,
     /// Whoever asks is granted the lock.
     mount: MountJudgement,
@@ -67,6 +75,9 @@ struct Node {
     things: Vec<(CloudRequest, u64)>,
     notes: Vec<String>,
     alerts: Vec<Alert>,
+    /// The calls that were made, and when.
+    calls: Vec<(Call, u64)>,
+    calling: bool,
     lease_end_ms: u64,
     stopped: bool,
 }
@@ -82,6 +93,8 @@ struct Site {
     cloud_status: u16,
     /// A record that makes any batch bad content.
     poison: Option<(Term, u64)>,
+    /// Calls get no answer.
+    deaf: bool,
     /// What is said to things instead.
     thing: Option<(Verdict, u16)>,
     /// The secret file is another than before.
@@ -105,6 +118,7 @@ impl Site {
             cloud,
             cloud_status,
             poison: None,
+            deaf: false,
             thing: None,
             secret_changed: false,
             rereads: 0,
@@ -150,6 +164,15 @@ impl Site {
                     node.things.push((order.what.clone(), self.now_ms));
                 }
                 self.nodes[place].requests.push(order);
+            }
+            Effect::Call(call) => {
+                assert!(!node.calling, "A1: two callers");
+                node.calling = true;
+                node.calls.push((call, self.now_ms));
+            }
+            Effect::EndCall => {
+                node.calling = false;
+                self.event(place, Event::CallerGone);
             }
             Effect::Lease { end_ms } => node.lease_end_ms = end_ms,
             Effect::Collect { term } => {
@@ -209,6 +232,8 @@ impl Site {
                     reason: Reason::new(),
                 };
                 self.event(place, Event::Cloud(&outcome));
+            } else if self.nodes[place].calling && !self.deaf {
+                self.answer_call(place);
             } else if !self.share.frozen && !self.nodes[place].orders.is_empty() {
                 let order = self.nodes[place].orders.remove(0);
                 self.answer(place, order);
@@ -218,6 +243,20 @@ impl Site {
                 break;
             }
         }
+    }
+
+    /// The cloud answers a call, and its process ends.
+    fn answer_call(&mut self, place: usize) {
+        let outcome = CloudOutcome {
+            request: 0,
+            verdict: self.cloud,
+            status: self.cloud_status,
+            retry_after_ms: None,
+            reason: Reason::new(),
+        };
+        self.nodes[place].calling = false;
+        self.event(place, Event::Call(&outcome));
+        self.event(place, Event::CallerGone);
     }
 
     fn verdict(&self, order: &CloudOrder) -> (Verdict, u16) {
@@ -328,6 +367,8 @@ fn node(place: usize) -> Node {
         things: Vec::new(),
         notes: Vec::new(),
         alerts: Vec::new(),
+        calls: Vec::new(),
+        calling: false,
         lease_end_ms: 0,
         stopped: false,
     }
@@ -345,6 +386,10 @@ impl Share {
             lock: BTreeSet::new(),
             frozen: false,
             full: false,
+            room: None,
+            reserve: false,
+            gone: false,
+            replaced: false,
             class: ShareClass::Local,
             mount: MountJudgement::default(),
             lies: false,
@@ -355,7 +400,15 @@ impl Share {
         if self.full && order.wants_space() {
             return failed(ShareFault::NoSpace, "no space");
         }
+        if self.gone {
+            return failed(ShareFault::Missing, "no data directory");
+        }
+        if self.room == Some(0) && matches!(order, ShareOrder::Claim { .. } | ShareOrder::Prove(_))
+        {
+            return failed(ShareFault::NoSpace, "no space");
+        }
         match order {
+            ShareOrder::Reserve(order) => ShareOutcome::Reserve(self.keep_reserve(order)),
             ShareOrder::Open => {
                 self.unlock(place);
                 ShareOutcome::Opened {
@@ -448,6 +501,25 @@ impl Share {
         }
     }
 
+    fn keep_reserve(&mut self, order: share::ReserveOrder) -> share::ReserveSeen {
+        use share::{ReserveOrder, ReserveSeen};
+        match (order, self.reserve, self.room) {
+            (ReserveOrder::Make, true, _) => ReserveSeen::There,
+            (ReserveOrder::Make, false, Some(room)) if room < 2 => ReserveSeen::NoRoom,
+            (ReserveOrder::Make, false, room) => {
+                self.room = room.map(|room| room - 1);
+                self.reserve = true;
+                ReserveSeen::Made
+            }
+            (ReserveOrder::GiveUp, true, room) => {
+                self.room = room.map(|room| room + 1);
+                self.reserve = false;
+                ReserveSeen::GivenUp
+            }
+            (ReserveOrder::GiveUp, false, _) => ReserveSeen::Nothing,
+        }
+    }
+
     fn journal_bytes(&self, lane: usize) -> u64 {
         let groups = self.segments.iter().filter(|(key, _)| key.0 == lane).flat_map(|(_, all)| all);
         groups.map(|(_, count)| count * u64::from(RECORD_BYTES)).sum()
@@ -528,6 +600,9 @@ impl Share {
                 verdict: ProofVerdict::Superseded { by: newest },
                 lock: LockSeen::Left,
             };
+        }
+        if self.replaced {
+            return Proven { verdict: ProofVerdict::Replaced, lock: LockSeen::Left };
         }
         let lock = match proof.lock {
             ProofLock::Write if !self.holds(place) => {

@@ -22,10 +22,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::process::exit_now;
 use super::{Plain, check, clock};
+use crate::exit;
 use crate::limits::LEASE_MS_MAX;
-
-/// What a process exits with when its lease has ended: temporary failure.
-pub const EXIT_LEASE_ENDED: i32 = 75;
 
 /// What the shared word holds while there is no lease.
 const NONE: u32 = 0;
@@ -87,7 +85,7 @@ impl Lease {
         left_ms(self.word.load(Ordering::SeqCst), self.count(now_ms))
     }
 
-    /// From now on, ends this process with [`EXIT_LEASE_ENDED`] when the lease ends: at once if
+    /// From now on, ends this process with [`exit::TEMPORARY`] when the lease ends: at once if
     /// it is not running.
     ///
     /// For an uplink, once, after the fork (timers are not inherited). Takes SIGALRM. Errors:
@@ -156,7 +154,7 @@ fn judge() {
     let word = unsafe { GUARD_WORD.load(Ordering::SeqCst).as_ref() };
     let left = word.map_or(0, |word| left_ms(word.load(Ordering::SeqCst), now));
     if left == 0 || set_timer(now_ms + u64::from(left)).is_err() {
-        exit_now(EXIT_LEASE_ENDED);
+        exit_now(exit::TEMPORARY);
     }
 }
 

@@ -8,6 +8,7 @@
 //! Not for: starting programs; children are forked, never executed anew.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -34,6 +35,38 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(out, "exited with {code}"),
+            Self::Signal(number) => match name_of(number) {
+                Some(name) => write!(out, "killed by {name}"),
+                None => write!(out, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// The names of the signals that end a process of ours, if any does.
+fn name_of(number: i32) -> Option<&'static str> {
+    let names = [
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGILL, "SIGILL"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGBUS, "SIGBUS"),
+        (libc::SIGFPE, "SIGFPE"),
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGSYS, "SIGSYS"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGXCPU, "SIGXCPU"),
+    ];
+    names.into_iter().find_map(|(signal, name)| (signal == number).then_some(name))
 }
 
 /// Forks. Errors: `EAGAIN` (process limit), `ENOMEM`.
@@ -205,10 +238,22 @@ pub fn user_id() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{listed, set_name};
+    use super::{Exit, listed, set_name};
     use std::os::fd::AsRawFd;
 
     // What forks is tested in `tests/sys_process/`: these tests have threads.
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        for (exit, text) in [
+            (Exit::Code(75), "exited with 75"),
+            (Exit::Signal(libc::SIGKILL), "killed by SIGKILL"),
+            (Exit::Signal(libc::SIGSEGV), "killed by SIGSEGV"),
+            (Exit::Signal(63), "killed by signal 63"),
+        ] {
+            assert_eq!(exit.to_string(), text);
+        }
+    }
 
     #[test]
     fn open_descriptors_are_listed() {

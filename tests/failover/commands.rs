@@ -100,7 +100,14 @@ fn a_site_is_checked_without_disturbing_it() {
     };
     let (code, text) = check(&scene.site, &[]);
     assert_eq!(code, 0, "{text}");
-    for part in ["pass  share: ", "pass  lock: ", "other known: a", "took a heartbeat of "] {
+    for part in [
+        "pass  share: ",
+        "pass  lock: ",
+        "other known: a",
+        "took a heartbeat of ",
+        "ca_file: good until ",
+        "server's certificate: good until ",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert_eq!(scene.site.masters(), [before]);

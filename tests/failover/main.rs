@@ -13,6 +13,7 @@ mod cloud;
 mod commands;
 mod console;
 mod declined;
+mod distress;
 mod first_look;
 mod freeze;
 mod frugal;

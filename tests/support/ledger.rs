@@ -86,6 +86,8 @@ pub struct Ledger {
     pub faults: Vec<String>,
     /// The alerts, repeats left out: identity and the object under `alert`.
     pub alerts: Vec<(Identity, Value)>,
+    /// Alerts that named no record: nodes' own distress, by node, as they came.
+    pub distress: Vec<(String, Value)>,
     /// Records delivered again.
     pub repeated_records: u64,
     delivered: HashMap<Identity, Delivery>,
@@ -124,6 +126,9 @@ impl Ledger {
         }
         let accepted = incoming.status == 0 || (200..300).contains(&incoming.status);
         let mut repeated = 0;
+        if accepted && distress && incoming.path == "/api/v3/alerts.json" {
+            self.distress.extend(bodies.iter().map(|body| (incoming.node.clone(), body.clone())));
+        }
         if accepted {
             for (identity, body) in identities.iter().zip(bodies) {
                 repeated += usize::from(self.deliver(*identity, body, index));
@@ -238,6 +243,15 @@ impl Ledger {
     pub fn alerts_of(&self, condition: &str) -> Vec<&Value> {
         let alerts = self.alerts.iter().map(|(_, alert)| alert);
         alerts.filter(|alert| alert["data"]["condition"] == condition).collect()
+    }
+
+    /// The distress of a node in this condition: `data.state` of each, in the order in which
+    /// they came.
+    pub fn distress_of(&self, node: &str, condition: &str) -> Vec<&str> {
+        let of_node = self.distress.iter().filter(|(by, _)| by == node);
+        let data = of_node.map(|(_, alert)| &alert["data"]);
+        let of_condition = data.filter(|data| data["condition"] == condition);
+        of_condition.filter_map(|data| data["state"].as_str()).collect()
     }
 
     /// The last requests, for the message of a failed test.

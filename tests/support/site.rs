@@ -78,6 +78,8 @@ pub enum Part {
     Uplink,
     /// Its child on files and devices.
     Collector,
+    /// Its child that tells the cloud of its own distress.
+    Caller,
 }
 
 impl Part {
@@ -88,6 +90,7 @@ impl Part {
             Self::Keeper => "edge-keeper",
             Self::Uplink => "edge-uplink",
             Self::Collector => "edge-collector",
+            Self::Caller => "edge-distress",
         }
     }
 }

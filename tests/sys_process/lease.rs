@@ -5,8 +5,9 @@ use std::io::{PipeWriter, Read, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
+use edge_agent::exit;
 use edge_agent::sys::clock::boottime_ms;
-use edge_agent::sys::lease::{EXIT_LEASE_ENDED, Lease};
+use edge_agent::sys::lease::Lease;
 use edge_agent::sys::process::{Exit, Pid};
 use edge_agent::sys::{process, socket};
 
@@ -50,7 +51,7 @@ fn lease_ends_the_process() {
     let end_ms = boottime_ms() + 150;
     lease.set(end_ms);
     let guarded = start_guarded(&lease, signs);
-    assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+    assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
     let late_ms = boottime_ms().checked_sub(end_ms).expect("not before the lease's end");
     assert!(late_ms < DEADLINE_MS / 2, "{late_ms} ms after it");
     assert!(!lease.is_running(boottime_ms()));
@@ -71,7 +72,7 @@ fn lease_that_is_extended_does_not() {
         assert_eq!(process::reap(), None, "alive under a lease");
     }
     assert!(drain(&mut reader) > 0, "and at work");
-    assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+    assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
     assert!(boottime_ms() >= end_ms, "and ended by it, not before");
 }
 
@@ -82,7 +83,7 @@ fn lease_that_is_cleared_ends_it_too() {
     let guarded = start_guarded(&lease, signs);
     assert!(await_byte(&mut reader).is_some());
     lease.clear();
-    assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+    assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
 }
 
 fn lease_not_running_ends_it_at_once() {
@@ -94,7 +95,7 @@ fn lease_not_running_ends_it_at_once() {
     for lease in [never, past, far] {
         let (mut reader, signs) = pipe();
         let guarded = start_guarded(&lease, signs);
-        assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+        assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
         assert_eq!(await_byte(&mut reader), None, "before anything was done");
     }
 }
@@ -112,7 +113,7 @@ fn lease_ends_a_stopped_process() {
     drain(&mut reader);
     assert_eq!(process::reap(), None, "a stopped process cannot end");
     signal("-CONT", guarded);
-    assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+    assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
     assert_eq!(await_byte(&mut reader), None, "it did nothing after it resumed");
 }
 
@@ -130,7 +131,7 @@ fn lease_extended_while_stopped() {
     drain(&mut reader);
     signal("-CONT", guarded);
     assert!(await_byte(&mut reader).is_some(), "it goes on");
-    assert_eq!(end_of(guarded), Exit::Code(EXIT_LEASE_ENDED));
+    assert_eq!(end_of(guarded), Exit::Code(exit::TEMPORARY));
     assert!(boottime_ms() >= end_ms + LEASE_MS);
 }
 

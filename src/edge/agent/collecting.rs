@@ -12,7 +12,8 @@ use crate::engine::Event;
 use crate::engine::ident::Lane;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::sys::clock::boottime_ms;
-use crate::sys::process::Pid;
+use crate::sys::process::{Exit, Pid};
+use crate::sys::signals::Signal;
 
 impl Agent {
     /// When [`Agent::read_sources`] will have something to do; `u64::MAX`: not by itself.
@@ -103,16 +104,21 @@ impl Agent {
 
     /// The collector's channel is broken: it is of no more use.
     fn lose_collector(&mut self) {
+        log::warn!("collector: channel lost; starting another");
         self.hands.stop_collector();
         self.sources.restart_at(boottime_ms());
     }
 
     /// A child ended that may be a collector.
-    pub(super) fn reap_collector(&mut self, pid: Pid) {
+    pub(super) fn reap_collector(&mut self, pid: Pid, exit: Exit) {
         if self.hands.collector.as_ref().is_some_and(|child| child.pid == pid) {
+            log::warn!("collector: gone ({exit}); starting another");
             self.hands.collector = None;
             self.sources.restart_at(boottime_ms());
         } else if self.hands.forget_abandoned(pid) {
+            let killed = exit == Exit::Signal(Signal::Kill.number());
+            let level = if killed { log::Level::Debug } else { log::Level::Warn };
+            log::log!(target: "edge_agent", level, "collector: gone ({exit})");
             self.sources.reaped(pid);
         }
     }

@@ -5,12 +5,14 @@
 //! 3. The agent holds a descriptor of an uplink's socket only from its fork to its `Attach`.
 //! 4. What is gathered grows only right before the engine is told: an `Append` takes all that
 //!    is gathered, and the engine says how much that is.
+//! 5. An alert raised while the clock is not set is gathered once it is, with the time of when
+//!    it was raised.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use heapless::{Deque, Vec as List};
 
-use super::super::alerts::{self, Sender};
+use super::super::alerts::{self, Sender, Unstamped};
 use super::super::channel::Link;
 use super::super::children::{self, Child};
 use super::super::cloud::CloudSetup;
@@ -27,9 +29,9 @@ use crate::engine::segment::GroupOf;
 use crate::engine::share::ShareOrder;
 use crate::engine::{Effect, Event};
 use crate::limits::COLLECTORS_ABANDONED_MAX;
-use crate::sys::clock::wall_ms;
+use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
-use crate::sys::process::{self, Pid};
+use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signals::Signal;
 use crate::sys::socket;
 
@@ -42,12 +44,15 @@ pub(super) enum Soon {
     KeeperStarted,
     KeeperGone,
     UplinkGone,
+    CallerGone,
     Gathered(Lane),
 }
 
 /// A child process, until it is reaped and its last answers were taken.
 pub(super) struct Process {
     pub(super) pid: Pid,
+    /// We had no more use for it.
+    is_killed: bool,
     /// Its pid may be another's by now: it is not killed any more.
     is_reaped: bool,
     /// `None` once it is of no more use.
@@ -56,7 +61,7 @@ pub(super) struct Process {
 
 impl From<Child> for Process {
     fn from(child: Child) -> Self {
-        Self { pid: child.pid, is_reaped: false, link: Some(child.link) }
+        Self { pid: child.pid, is_killed: false, is_reaped: false, link: Some(child.link) }
     }
 }
 
@@ -71,6 +76,8 @@ pub(super) struct Hands {
     pub(super) keeper: Option<Process>,
     pub(super) uplink: Option<Process>,
     pub(super) collector: Option<Process>,
+    /// The process of a node's own distress.
+    pub(super) caller: Option<Process>,
     /// Collectors that were killed and are not yet reaped.
     pub(super) abandoned: List<Pid, COLLECTORS_ABANDONED_MAX>,
     pub(super) console: Console,
@@ -85,6 +92,9 @@ pub(super) struct Hands {
     uplink_socket: Option<OwnedFd>,
     /// Alerts that are still to be gathered (4): the engine was at work when it raised them.
     alerts: Vec<u8>,
+    /// Alerts that wait for a clock that is set, and when they were raised (5).
+    unstamped: Unstamped,
+    is_clock_set: bool,
     number: u32,
 }
 
@@ -99,6 +109,7 @@ impl Hands {
             keeper: None,
             uplink: None,
             collector: None,
+            caller: None,
             abandoned: List::new(),
             console,
             gathers: [Gather::default(), Gather::default()],
@@ -109,6 +120,8 @@ impl Hands {
             lease,
             uplink_socket: None,
             alerts: Vec::new(),
+            unstamped: Unstamped::default(),
+            is_clock_set: true,
             number: 0,
         }
     }
@@ -126,6 +139,8 @@ impl Hands {
             Effect::StartUplink => self.start_uplink(),
             Effect::KillUplink => self.kill_uplink(),
             Effect::Cloud(order) => self.order_uplink(&order),
+            Effect::Call(call) => self.call(&call),
+            Effect::EndCall => self.end_call(),
             Effect::Lease { end_ms: 0 } => self.lease.clear(),
             Effect::Lease { end_ms } => self.lease.set(end_ms),
             Effect::Collect { term } => self.collect(term),
@@ -139,6 +154,7 @@ impl Hands {
                 self.console.outcome_unknown();
                 self.gathers.iter_mut().for_each(Gather::clear);
                 self.alerts.clear();
+                self.unstamped = Unstamped::default();
             }
             Effect::Note(note) => say(&note),
             Effect::Alert(alert) => self.gather_alert(&alert),
@@ -180,10 +196,13 @@ impl Hands {
         }
     }
 
-    /// A child was reaped.
-    pub(super) fn bury(child: Option<&mut Process>) {
+    /// A child was reaped: says how it ended, unless it was we who ended it.
+    pub(super) fn bury(child: Option<&mut Process>, name: &str, exit: Exit) {
         if let Some(child) = child {
             child.is_reaped = true;
+            let expected = child.is_killed && exit == Exit::Signal(Signal::Kill.number());
+            let level = if expected { log::Level::Debug } else { log::Level::Warn };
+            log::log!(target: "edge_agent", level, "{name}: gone ({exit})");
         }
     }
 
@@ -195,7 +214,7 @@ impl Hands {
         self.place.may_create = false;
     }
 
-    fn later(&mut self, soon: Soon) {
+    pub(super) fn later(&mut self, soon: Soon) {
         // Bounded by the effects of one event; gathered lanes repeat, and one telling is enough.
         let known = self.soon.iter().any(
             |other| matches!((other, soon), (Soon::Gathered(a), Soon::Gathered(b)) if *a == b),
@@ -246,6 +265,7 @@ impl Hands {
             | ShareOrder::Tidy { .. }
             | ShareOrder::Decline(_)
             | ShareOrder::Store(_)
+            | ShareOrder::Reserve(_)
             | ShareOrder::Reread
             | ShareOrder::Release(_) => (&[], None),
         };
@@ -332,7 +352,7 @@ impl Hands {
 
     /// Ends the collector, if there is one, and tells which; it may take its time to end.
     pub(super) fn stop_collector(&mut self) -> Option<Pid> {
-        let collector = self.collector.take()?;
+        let mut collector = self.collector.take()?;
         collector.kill();
         self.abandoned.push(collector.pid).expect("none is started while as many as fit remain");
         Some(collector.pid)
@@ -345,24 +365,42 @@ impl Hands {
         self.abandoned.len() < count
     }
 
-    fn gather_alert(&mut self, alert: &Alert) {
+    pub(super) fn gather_alert(&mut self, alert: &Alert) {
+        if self.is_clock_set {
+            self.gather_stamped(alert, wall_ms());
+        } else if self.collecting.is_some() {
+            self.unstamped.push(boottime_ms(), alert);
+        }
+    }
+
+    /// The clock says so; `None`: it is not set. What waited for it is gathered (5).
+    pub(super) fn stamp_alerts(&mut self, now_ms: u64, wall_ms: Option<u64>) {
+        self.is_clock_set = wall_ms.is_some();
+        let Some(wall_ms) = wall_ms else { return };
+        for (raised_ms, alert) in self.unstamped.take(now_ms, wall_ms) {
+            self.gather_stamped(&alert, raised_ms);
+        }
+    }
+
+    fn gather_stamped(&mut self, alert: &Alert, wall_ms: u64) {
         let (Some(config), Some(term)) = (&self.config, self.collecting) else { return };
         let Some(thing_key) = &config.alerts.thing_key else { return };
-        if level_of(alert) < config.alerts.level_min {
+        if alert.weight() < config.alerts.level_min.into() {
             return;
         }
         let site = config.site.as_str();
         let sender = Sender { thing_key: thing_key.as_str(), site, node: &self.node, term };
-        alerts::write_line(alert, sender, wall_ms(), &mut self.alerts);
+        alerts::write_line(alert, sender, wall_ms, &mut self.alerts);
         self.later(Soon::Gathered(Lane::Alerts));
     }
 }
 
 impl Process {
-    fn kill(&self) {
+    fn kill(&mut self) {
         if self.is_reaped {
             return;
         }
+        self.is_killed = true;
         if let Err(error) = process::kill(self.pid, Signal::Kill) {
             log::error!("process {}: cannot be killed: {error}", self.pid.0);
         }
@@ -376,14 +414,4 @@ fn say(note: &Note) {
         Level::Error | Level::Critical => log::Level::Error,
     };
     log::log!(target: "edge_agent", level, "{note}");
-}
-
-fn level_of(alert: &Alert) -> super::super::config::Level {
-    use super::super::config::Level as Least;
-    match alert.level() {
-        Level::Info => Least::Info,
-        Level::Warning => Least::Warning,
-        Level::Error => Least::Error,
-        Level::Critical => Least::Critical,
-    }
 }

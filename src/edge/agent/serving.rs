@@ -6,6 +6,7 @@ use super::super::intake::{self, Refusal};
 use super::super::options::Listen;
 use super::super::wall::CLOCK_INVALID;
 use super::Agent;
+use super::telling::CERTIFICATE_EXPIRING;
 use crate::engine::Event;
 use crate::engine::ident::{Lane, NodeName};
 use crate::engine::status::{DeclinedStatus, Status};
@@ -55,7 +56,7 @@ impl Agent {
     fn add_conditions(&self, status: &mut Status) {
         let holds = [
             (CLOCK_INVALID, self.wall.is_invalid()),
-            ("config-refused", self.is_config_refused),
+            (CERTIFICATE_EXPIRING, self.certificates.is_any_expiring()),
             ("source-failed", self.hands.collecting.is_some() && self.sources.is_any_failing()),
         ];
         for (name, _) in holds.into_iter().filter(|(_, holds)| *holds) {

@@ -1,13 +1,16 @@
 //! The clouds that an uplink knows: what goes out, and what an answer means.
 //!
 //! Everything here is pure but [`way`] and [`proxy`], which make the one connection of a request,
-//! [`exchange`], which uses it, and [`stdout`], which writes lines. The process around it is `edge::uplink`.
+//! [`exchange`] and [`peer`], which use it, and [`stdout`], which writes lines. The process around
+//! it is `edge::uplink`.
 
+pub mod certificate;
 pub mod datonis;
 pub mod exchange;
 pub mod family;
 pub mod head;
 pub mod pair;
+pub mod peer;
 pub mod proxy;
 pub mod reason;
 pub mod stdout;

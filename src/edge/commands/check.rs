@@ -6,21 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::apart::{Failure, Work, receive};
+use super::apart::{Failure, Teller, Work, receive};
 use super::{exit, print};
 use crate::edge::children;
-use crate::edge::cloud::CloudSetup;
 use crate::edge::cloud::way::NoWay;
+use crate::edge::cloud::{CloudSetup, certificate, peer};
 use crate::edge::config::{self, CloudKind, Config, Files, Origin};
 use crate::edge::console::Token;
 use crate::edge::keeper::Place;
+use crate::edge::logging::Utc;
 use crate::edge::options::{Listen, Options};
 use crate::edge::share::{Level, Probe, Probed, probe};
 use crate::edge::uplink::{self, UplinkAnswer};
 use crate::engine::cloud::{CloudOrder, CloudOutcome, CloudRequest, Verdict};
 use crate::engine::ident::SiteId;
-use crate::limits::SURVEY_MS_MAX;
-use crate::sys::clock::boottime_ms;
+use crate::limits::{CERTIFICATE_WARN_MS, SURVEY_MS_MAX};
+use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
 
 /// The oldest Linux that has all that we use: OFD locks, memfd, getrandom.
@@ -176,7 +177,51 @@ fn check_config(
     }
     let (name, things) = (&config.site, config.things.len());
     report.say(Level::Pass, &format!("config: of {name}, {things} things, its secrets are there"));
+    if let Some(ca) = &setup.ca {
+        check_ends(&certificate::ends_in(ca), "config: cloud.ca_file", report);
+    }
     Some((config, setup))
+}
+
+/// What the certificate of the server says, over a connection made as requests are.
+fn tell_end(setup: &CloudSetup, lease: &Lease, teller: &mut Teller) {
+    let end = match setup.way(lease).open() {
+        Ok(opened) => peer::end_of_server(&setup.host.name, opened.stream),
+        Err(why) => Err(std::io::Error::other(why.reason.as_str().to_owned())),
+    };
+    let bytes = end.map(u64::to_le_bytes).map_err(|error| error.to_string());
+    teller.tell(bytes.as_ref().map(<[u8; 8]>::as_slice).map_err(String::as_str));
+}
+
+/// Warns of certificates that expire soon, or have.
+fn check_ends(ends_ms: &[u64], of: &str, report: &mut Report) {
+    let soon_ms = wall_ms() + CERTIFICATE_WARN_MS;
+    let (count, expiring) = (ends_ms.len(), ends_ms.iter().filter(|end| **end <= soon_ms).count());
+    let Some(first) = ends_ms.iter().min().map(|first| Utc(*first).day()) else { return };
+    if expiring > 0 {
+        let many = format!("{expiring} of {count} certificates expire soon or have expired");
+        report.say(Level::Warn, &format!("{of}: {many}, the first on {first}: renew them"));
+    } else {
+        report.say(Level::Pass, &format!("{of}: good until {first}"));
+    }
+}
+
+/// Looks at the certificate of a server that just took a request.
+fn check_server(setup: &CloudSetup, report: &mut Report) {
+    if !setup.url.starts_with("https://") {
+        return;
+    }
+    let work = Lease::new(boottime_ms())
+        .map_err(Failure::from)
+        .and_then(|lease| Work::begin("edge-check", |teller| tell_end(setup, &lease, teller)));
+    let piece = work.and_then(|mut work| work.next(setup.timeout_ms));
+    match piece.map(|piece| piece.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)) {
+        Ok(Some(end_ms)) => check_ends(&[end_ms], "cloud: the server's certificate", report),
+        Ok(None) => {}
+        Err(failure) => {
+            report.say(Level::Warn, &format!("cloud: the server's certificate: {failure}"));
+        }
+    }
 }
 
 fn check_console(options: &Options, config: &Config, files: &Files, report: &mut Report) {
@@ -224,6 +269,9 @@ fn check_cloud(config: &Config, setup: &CloudSetup, report: &mut Report) {
         Ok(outcome) => {
             let (level, why) = judge(&outcome, &thing.thing_key, begin.elapsed());
             report.say(level, &format!("cloud: {url}: {why}"));
+            if outcome.verdict == Verdict::Accepted {
+                check_server(setup, report);
+            }
         }
         Err(failure) => report.say(Level::FailForNow, &format!("cloud: {url}: {failure}")),
     }

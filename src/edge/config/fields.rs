@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::VERSION;
+use crate::engine::notes;
 use crate::engine::settings::WhenFull;
 use crate::limits::{
     ALIVE_EVERY_MS_DEFAULT, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
@@ -126,6 +127,17 @@ pub enum Level {
     Error,
     /// `alert_type` 3.
     Critical,
+}
+
+impl From<Level> for notes::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Info => Self::Info,
+            Level::Warning => Self::Warning,
+            Level::Error => Self::Error,
+            Level::Critical => Self::Critical,
+        }
+    }
 }
 
 /// The election's times.

@@ -79,7 +79,7 @@ fn settings_are_what_the_engine_needs() {
         batch_records_max: 100,
         batch_bytes_max: 32_768,
         batch_age_ms_max: 500,
-        alerts: true,
+        alerts: Some(crate::engine::notes::Level::Warning),
         alive_every_ms: [1_000, 120_000, 120_000].into_iter().collect(),
     };
     assert_eq!(settings, expected, "two things and that of the alerts");

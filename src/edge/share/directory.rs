@@ -57,6 +57,11 @@ impl Root {
         self.path.join("journal").join(lane.name())
     }
 
+    /// `reserve`.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
     /// `declined/`.
     pub(super) fn declined(&self) -> PathBuf {
         self.path.join("declined")

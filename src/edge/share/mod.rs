@@ -27,6 +27,7 @@ mod nodes;
 mod probe;
 mod proof;
 mod reader;
+mod reserve;
 mod segments;
 mod terms;
 #[cfg(test)]
@@ -166,6 +167,9 @@ impl Share {
                 .map(|journal_bytes| ShareOutcome::Swept { journal_bytes }),
             ShareOrder::Tidy { keep_from } => {
                 claims::tidy(&root?, keep_from).map(|()| ShareOutcome::Done)
+            }
+            ShareOrder::Reserve(order) => {
+                reserve::perform(&root?, order).map(ShareOutcome::Reserve)
             }
             ShareOrder::Release(slot) => self.release(slot),
         }

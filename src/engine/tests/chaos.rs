@@ -83,6 +83,7 @@ impl Chaos {
         site.settings.seize_ms = 10_000;
         // Requests that need nothing of the share.
         site.settings.alive_every_ms.push(400).expect("room");
+        site.settings.alerts = Some(notes::Level::Info);
         site.share.class = class;
         site.share.lies = lies;
         if dice.one_in(3) {
@@ -120,6 +121,7 @@ impl Chaos {
         }
         self.site.cloud = Verdict::Accepted;
         self.picky = false;
+        (self.site.share.room, self.site.share.full) = (None, false);
         let healed_end_ms = self.site.now_ms + 160_000;
         while self.site.now_ms < healed_end_ms {
             self.quiet = self.site.now_ms + 30_000 > healed_end_ms;
@@ -156,6 +158,8 @@ impl Chaos {
             28..34 if self.is_up(place) => self.site.event(place, Event::Replay),
             34..38 => self.picky = !self.picky,
             38..40 if self.is_up(place) => self.site.event(place, Event::Reload),
+            40..44 => (self.site.share.room, self.site.share.full) = (Some(0), true),
+            44..52 => (self.site.share.room, self.site.share.full) = (None, false),
             _ => {}
         }
     }
@@ -272,6 +276,9 @@ impl Chaos {
 
     fn move_requests(&mut self, place: usize) {
         let now_ms = self.site.now_ms;
+        if self.site.nodes[place].calling && self.dice.one_in(50) {
+            self.site.answer_call(place);
+        }
         for order in std::mem::take(&mut self.site.nodes[place].requests) {
             let at_ms = now_ms + self.dice.below(40);
             self.hosts[place].starting.push((at_ms, order));
