@@ -31,8 +31,8 @@ impl Engine {
     pub(super) fn watch_term(&mut self, now: Now, out: &mut Out<'_>) {
         let Some(mandate) = &self.mandate else { return };
         let (term, lease_end_ms) = (mandate.term(), mandate.lease_end_ms());
-        if lease_end_ms > 0 && now.ms >= lease_end_ms && !self.lease_over_told {
-            self.lease_over_told = true;
+        if lease_end_ms > 0 && now.ms >= lease_end_ms && !self.tenure.lease_over_told {
+            self.tenure.lease_over_told = true;
             out(Effect::Note(Note::Term { term, what: TermNote::LeaseOver }));
             self.kill_uplink(out);
         }
@@ -70,11 +70,11 @@ impl Engine {
         let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now.ms));
         // Not under a batch that is being read or sent: its verdict would take the cursor back.
         let reading = self.keeper.asked.is_some_and(|(asked, _)| asked.reads_at_cursor());
-        let busy = reading || self.forward.is_busy() || self.refused.is_some();
-        let free = !busy && !self.cursor_ahead;
+        let busy = reading || self.forward.is_busy() || self.tenure.refused.is_some();
+        let free = !busy && !self.tenure.cursor_ahead;
         if self.room.wants_drop() && fenced && free && self.journal.drop_oldest() {
             *self.forward.sizing(Lane::Readings) = Sizing::new(Lane::Readings);
-            self.cursor_ahead = true;
+            self.tenure.cursor_ahead = true;
         }
     }
 
@@ -82,14 +82,14 @@ impl Engine {
         let Some(mandate) = &self.mandate else { return };
         if self.reserve.gives_up() {
             self.order_give_up(now, out);
-        } else if mandate.wants_survey(now.ms) && now.ms >= self.proof_not_before_ms {
+        } else if mandate.wants_survey(now.ms) && now.ms >= self.tenure.proof_not_before_ms {
             self.ask(now, Asked::Survey, ShareOrder::Survey, out);
         } else if self.proof_due_ms() <= now.ms {
             self.order_proof(now, out);
         } else {
             // Appends and all else take turns: intake that never pauses starves nothing.
-            let append_first = !self.append_was_last;
-            self.append_was_last = (append_first && self.order_append(now, false, out))
+            let append_first = !self.tenure.append_was_last;
+            self.tenure.append_was_last = (append_first && self.order_append(now, false, out))
                 || (!self.order_other(now, out)
                     && !append_first
                     && self.order_append(now, false, out));
@@ -136,12 +136,12 @@ impl Engine {
         if mandate.lock_lost_ms().is_some() && self.forward.presence != Presence::Absent {
             return u64::MAX;
         }
-        let due_ms = match (self.cursor_ahead, self.journal.wants_segment()) {
+        let due_ms = match (self.tenure.cursor_ahead, self.journal.wants_segment()) {
             (true, _) => 0,
             (false, true) => self.append_not_before_ms(),
             (false, false) => u64::MAX,
         };
-        due_ms.min(mandate.proof_due_ms()).max(self.proof_not_before_ms)
+        due_ms.min(mandate.proof_due_ms()).max(self.tenure.proof_not_before_ms)
     }
 
     pub(super) fn order_proof(&mut self, now: Now, out: &mut Out<'_>) {
@@ -195,7 +195,7 @@ impl Engine {
         if create != [0, 0] {
             self.reserve.wrote();
         }
-        self.cursor_ahead = self.cursor_ahead && self.journal.is_cursor_ahead();
+        self.tenure.cursor_ahead = self.tenure.cursor_ahead && self.journal.is_cursor_ahead();
     }
 
     /// Everything was ours and durable: the lease runs on, unless the lock is still lost.
@@ -216,15 +216,15 @@ impl Engine {
             return;
         }
         mandate.proven(start_ms, scope.wrote_slot, scope.saw_all);
-        if self.lease_over_told && mandate.has_lease(now.ms) {
-            self.lease_over_told = false;
+        if self.tenure.lease_over_told && mandate.has_lease(now.ms) {
+            self.tenure.lease_over_told = false;
             let term = mandate.term();
             out(Effect::Note(Note::Term { term, what: TermNote::LeaseBack }));
         }
         self.sight.note_slot(now.ms, mandate.slot());
         let (term, end_ms) = (mandate.term(), mandate.lease_end_ms());
-        if mandate.may_forward(now.ms) && !self.fenced_told {
-            self.fenced_told = true;
+        if mandate.may_forward(now.ms) && !self.tenure.fenced_told {
+            self.tenure.fenced_told = true;
             self.resign_wait_ms = RESIGN_WAIT_MS_MIN;
             self.forward.free_to_forward(now.ms);
             out(Effect::Note(Note::Term {
@@ -242,19 +242,19 @@ impl Engine {
     fn take_lock(&mut self, now: Now, lock: LockSeen, out: &mut Out<'_>) {
         let Some(mandate) = &mut self.mandate else { return };
         let LockSeen::Held { .. } = lock else {
-            self.lock_pending = false;
+            self.tenure.lock_pending = false;
             return;
         };
         if mandate.slot().locked != 0 && mandate.lock_lost_ms().is_none() {
             return;
         }
         if self.forward.presence == Presence::Absent {
-            self.lock_pending = false;
+            self.tenure.lock_pending = false;
             mandate.note_lock(now.ms, lock);
             out(Effect::Note(Note::Term { term: mandate.term(), what: TermNote::LockRegained }));
         } else {
             // It goes once its request, if there is one, has its verdict.
-            self.lock_pending = true;
+            self.tenure.lock_pending = true;
             self.uplink_is_stale = true;
         }
     }
@@ -286,7 +286,7 @@ impl Engine {
         let bytes = self.journal.appended(now.ms, lane);
         self.room.grew(lane, bytes);
         self.reserve.wrote();
-        self.append_wait_ms = RESIGN_WAIT_MS_MIN;
+        self.tenure.append_wait_ms = RESIGN_WAIT_MS_MIN;
         self.acknowledge(now, out);
     }
 
@@ -298,10 +298,10 @@ impl Engine {
             self.ask(now, Asked::Sweep { lane, before }, ShareOrder::Sweep { lane, before }, out);
             return true;
         }
-        if self.tidied {
+        if self.tenure.tidied {
             return false;
         }
-        self.tidied = true;
+        self.tenure.tidied = true;
         let keep_from = mandate.term().saturating_sub(SLOTS);
         self.ask(now, Asked::Tidy, ShareOrder::Tidy { keep_from }, out);
         true
@@ -338,7 +338,7 @@ impl Engine {
                 self.journal.look_later(lane, later_ms);
             }
             Asked::Decline { .. } => {
-                if let Some(refused) = &mut self.refused {
+                if let Some(refused) = &mut self.tenure.refused {
                     refused.not_before_ms = later_ms;
                 }
             }
@@ -351,7 +351,7 @@ impl Engine {
                 }
             }
             Asked::Prove { .. } | Asked::Survey => {
-                self.proof_not_before_ms = later_ms;
+                self.tenure.proof_not_before_ms = later_ms;
                 let leased = self.mandate.as_ref().is_some_and(|own| own.has_lease(now.ms));
                 let no_space = error.fault == ShareFault::NoSpace;
                 if self.stage == Stage::Master && !leased && !no_space {
@@ -376,23 +376,23 @@ impl Engine {
     /// Each failure to write waits longer, so that new segments do not eat the last blocks. No
     /// space is never a reason to resign; anything else that lasts is.
     fn put_appends_off(&mut self, now: Now, error: &ShareError, out: &mut Out<'_>) {
-        self.append_not_before_ms = now.ms + u64::from(self.append_wait_ms);
-        let lasting = self.append_wait_ms >= RESIGN_WAIT_MS_MAX;
-        self.append_wait_ms = (self.append_wait_ms * 2).min(RESIGN_WAIT_MS_MAX);
+        self.tenure.append_not_before_ms = now.ms + u64::from(self.tenure.append_wait_ms);
+        let lasting = self.tenure.append_wait_ms >= RESIGN_WAIT_MS_MAX;
+        self.tenure.append_wait_ms = (self.tenure.append_wait_ms * 2).min(RESIGN_WAIT_MS_MAX);
         if lasting && error.fault != ShareFault::NoSpace && self.stage == Stage::Master {
             self.resign(now, ReleaseReason::Unable, None, false, out);
         }
     }
 
     pub(super) fn judge_redundancy(&mut self, now: Now, out: &mut Out<'_>) {
-        if self.host.alone || now.ms < self.redundancy_due_ms || !self.roster.is_settled() {
+        if self.host.alone || now.ms < self.tenure.redundancy_due_ms || !self.roster.is_settled() {
             return;
         }
         let lost = self.roster.live() == 0;
-        if lost == self.redundancy_lost {
+        if lost == self.tenure.redundancy_lost {
             return;
         }
-        self.redundancy_lost = lost;
+        self.tenure.redundancy_lost = lost;
         if lost {
             out(Effect::Note(Note::RedundancyLost));
             out(Effect::Alert(Alert::RedundancyLost));
@@ -405,17 +405,17 @@ impl Engine {
     pub(super) fn master_due_ms(&self, now_ms: u64, idle: bool) -> u64 {
         let Some(mandate) = &self.mandate else { return u64::MAX };
         let mut due_ms = self.forward.deadline_ms();
-        if mandate.lease_end_ms() > 0 && !self.lease_over_told {
+        if mandate.lease_end_ms() > 0 && !self.tenure.lease_over_told {
             due_ms = due_ms.min(mandate.lease_end_ms());
         }
         due_ms = due_ms.min(self.sending_due_ms(now_ms, idle));
         due_ms = due_ms.min(self.uplink_idle_ms());
         if idle {
-            let refused = self.refused.as_ref().filter(|_| mandate.may_forward(now_ms));
+            let refused = self.tenure.refused.as_ref().filter(|_| mandate.may_forward(now_ms));
             due_ms = due_ms
                 .min(refused.map_or(u64::MAX, |refused| refused.not_before_ms))
                 .min(self.proof_due_ms())
-                .min(mandate.survey_due_ms().max(self.proof_not_before_ms))
+                .min(mandate.survey_due_ms().max(self.tenure.proof_not_before_ms))
                 .min(self.append_due_ms())
                 .min(self.store_due_ms(now_ms))
                 .min(self.forward.reread_due_ms())
@@ -428,7 +428,7 @@ impl Engine {
     /// No append, and no segment for one, before this: after a failure, or while the reserve
     /// is not there.
     fn append_not_before_ms(&self) -> u64 {
-        if self.reserve.is_awaited() { u64::MAX } else { self.append_not_before_ms }
+        if self.reserve.is_awaited() { u64::MAX } else { self.tenure.append_not_before_ms }
     }
 
     pub(super) fn append_due_ms(&self) -> u64 {

@@ -37,6 +37,7 @@ mod faults;
 pub mod forward;
 pub mod ident;
 pub mod journal;
+mod keeping;
 pub mod mandate;
 mod master;
 pub mod naming;
@@ -60,17 +61,19 @@ mod standby;
 pub mod status;
 pub mod store;
 pub mod telling;
+mod tenure;
 #[cfg(test)]
 mod tests;
 
 use asked::{Asked, ProofScope};
-use cloud::{CloudOrder, CloudOutcome, Reason};
+use cloud::{CloudOrder, CloudOutcome};
 use distress::{Call, Distress};
 use election::{Ground, Sight};
-use faults::{Faults, Work};
+use faults::Faults;
 use forward::{Forward, Presence};
 use ident::{Lane, NodeName, Role, ShareClass, SiteId, Term};
 use journal::Journal;
+use keeping::Keeper;
 use mandate::Mandate;
 use naming::Naming;
 use notes::{Alert, Note};
@@ -79,12 +82,12 @@ use reserve::Reserve;
 use room::Room;
 use roster::Roster;
 use settings::{Host, Settings, WhenFull};
-use share::{MountJudgement, ProofVerdict, ShareError, ShareOrder, ShareOutcome, Wish};
+use share::{MountJudgement, ShareOrder, ShareOutcome, Wish};
 use slot::ReleaseReason;
+use tenure::Tenure;
 
 use crate::limits::{
-    CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, JOURNAL_BYTES_MAX_DEFAULT, RESIGN_WAIT_MS_MIN,
-    SIGHT_GAP_MS_MAX, STALL_MS,
+    CHILD_WAIT_MS_MIN, JOURNAL_BYTES_MAX_DEFAULT, RESIGN_WAIT_MS_MIN, SIGHT_GAP_MS_MAX, STALL_MS,
 };
 
 /// What happened.
@@ -216,43 +219,6 @@ enum Stage {
     Ended,
 }
 
-/// The keeper process and what it was asked.
-#[derive(Clone, Copy, Debug)]
-struct Keeper {
-    present: bool,
-    start_ms: u64,
-    wait_ms: u32,
-    asked: Option<(Asked, u64)>,
-    stalled: bool,
-}
-
-/// Records at a lane's cursor that the cloud refused for good.
-#[derive(Clone, Debug)]
-struct Refused {
-    lane: Lane,
-    records: u32,
-    status: u16,
-    reason: Reason,
-    /// No earlier try to put them into the declined store.
-    not_before_ms: u64,
-}
-
-/// What the cloud refuses, as far as people are told.
-#[derive(Clone, Copy, Default, Debug)]
-struct Declining {
-    /// Us, or our URL: until it accepts anything.
-    us: bool,
-    /// Records: until it has refused none for a while, so that a poison record now and then is
-    /// one condition and not many.
-    records_until_ms: Option<u64>,
-}
-
-impl Declining {
-    const fn holds(self) -> bool {
-        self.us || self.records_until_ms.is_some()
-    }
-}
-
 /// Why and how a term is being ended.
 #[derive(Clone, Debug)]
 struct Ending {
@@ -278,6 +244,7 @@ pub struct Engine {
     keeper: Keeper,
     sight: Sight,
     mandate: Option<Mandate>,
+    tenure: Tenure,
     journal: Journal,
     forward: Forward,
     naming: Naming,
@@ -286,17 +253,8 @@ pub struct Engine {
     /// Why and when our present or last term was claimed.
     ground: Ground,
     claimed_ms: u64,
-    /// A verdict moved the cursor, and no durable slot says so yet.
-    cursor_ahead: bool,
-    refused: Option<Refused>,
     replay: Replay,
     store: store::Books,
-    declining: Declining,
-    thing_refused_told: bool,
-    /// The lock came back while an uplink without a copy of it lives.
-    lock_pending: bool,
-    fenced_told: bool,
-    tidied: bool,
     ending: Option<Ending>,
     stopping_since_ms: Option<u64>,
     record_left: bool,
@@ -309,21 +267,10 @@ pub struct Engine {
     nodes_due_ms: u64,
     record_due_ms: u64,
     list_due_ms: u64,
-    proof_not_before_ms: u64,
-    append_not_before_ms: u64,
-    append_wait_ms: u32,
-    redundancy_due_ms: u64,
     resign_wait_ms: u32,
     faults: Faults,
-    /// The last order was an append: others that are due go first.
-    append_was_last: bool,
     /// The uplink knows an old configuration: it makes room for another once it is idle.
     uplink_is_stale: bool,
-    lease_over_told: bool,
-    /// By lane, the record behind the last gap in the seqs that was told.
-    gap_told_seq: [u64; 2],
-    segment_missing_told: bool,
-    redundancy_lost: bool,
     distress: Distress,
     reserve: Reserve,
 }
@@ -350,6 +297,7 @@ impl Engine {
             },
             sight: Sight::default(),
             mandate: None,
+            tenure: Tenure::begin(0),
             journal: Journal::default(),
             forward,
             naming: Naming::default(),
@@ -357,15 +305,8 @@ impl Engine {
             room: Room::new(JOURNAL_BYTES_MAX_DEFAULT, WhenFull::DropOldest),
             ground: Ground::First,
             claimed_ms: 0,
-            cursor_ahead: false,
-            refused: None,
             replay: Replay::default(),
             store: store::Books::default(),
-            declining: Declining::default(),
-            thing_refused_told: false,
-            lock_pending: false,
-            fenced_told: false,
-            tidied: false,
             ending: None,
             stopping_since_ms: None,
             record_left: false,
@@ -377,18 +318,9 @@ impl Engine {
             nodes_due_ms: 0,
             record_due_ms: 0,
             list_due_ms: 0,
-            proof_not_before_ms: 0,
-            append_not_before_ms: 0,
-            append_wait_ms: RESIGN_WAIT_MS_MIN,
-            redundancy_due_ms: u64::MAX,
             resign_wait_ms: RESIGN_WAIT_MS_MIN,
             faults: Faults::default(),
-            append_was_last: false,
             uplink_is_stale: false,
-            lease_over_told: false,
-            gap_told_seq: [0; 2],
-            segment_missing_told: false,
-            redundancy_lost: false,
             distress,
             reserve: Reserve::default(),
         }
@@ -491,157 +423,6 @@ impl Engine {
         out(Effect::Share(order));
     }
 
-    /// Sorts an outcome by what was asked.
-    fn share_answered(&mut self, now: Now, outcome: &ShareOutcome, out: &mut Out<'_>) {
-        let Some((asked, start_ms)) = self.keeper.asked.take() else { return };
-        self.keeper.wait_ms = CHILD_WAIT_MS_MIN;
-        if self.keeper.stalled {
-            self.keeper.stalled = false;
-            out(Effect::Note(Note::ShareBack { after_ms: now.ms - start_ms }));
-        }
-        if let ShareOutcome::Failed(error) = outcome {
-            self.share_failed(now, asked, error, out);
-            return;
-        }
-        self.note_success(asked, out);
-        match (asked, outcome) {
-            (Asked::Open, ShareOutcome::Opened { site, class, free_bytes, mount }) => {
-                self.free_bytes = *free_bytes;
-                self.opened(*site, *class, mount, out);
-            }
-            (Asked::Poll { all }, ShareOutcome::Polled(polled)) => {
-                self.polled(now, all, polled, out);
-            }
-            (Asked::Claim { term }, ShareOutcome::Claimed { created }) => {
-                self.claim_answered(now, term, *created, out);
-            }
-            (Asked::Announce, ShareOutcome::Surveyed(survey)) => self.announced(now, survey, out),
-            (Asked::Survey, ShareOutcome::Surveyed(survey)) => self.surveyed(now, survey, out),
-            (Asked::Prove { create, marks, scope }, ShareOutcome::Proven(proven)) => {
-                if scope.wrote_slot && proven.verdict == ProofVerdict::Proven {
-                    self.named(&marks, create);
-                }
-                self.proof_answered(now, start_ms, scope, *proven, out);
-            }
-            (Asked::Append { lane }, ShareOutcome::Done) => self.appended(now, lane, out),
-            (Asked::Fetch { lane }, ShareOutcome::Fetched(seen)) => {
-                self.fetched(now, start_ms, lane, seen, out);
-            }
-            (Asked::Decline { lane }, ShareOutcome::Declined(done)) => {
-                self.declined(now, lane, done, out);
-            }
-            (Asked::Store(asked), ShareOutcome::Store(outcome)) => {
-                self.store_answered(now, asked, outcome, out);
-            }
-            (Asked::Nodes { last, own, others }, ShareOutcome::Nodes(seen)) => {
-                self.record_left = last;
-                if own {
-                    self.judge_name(now, seen, out);
-                }
-                if others {
-                    self.nodes_seen(now, start_ms, seen, out);
-                }
-            }
-            (Asked::Forget, ShareOutcome::Done) => self.forgotten(out),
-            (Asked::Newest { lane, term }, ShareOutcome::Newest { segment }) => {
-                self.journal.listed(lane, term, *segment);
-            }
-            (Asked::Sweep { lane, before }, ShareOutcome::Swept { journal_bytes }) => {
-                self.journal.swept(lane, before);
-                self.room.counted(lane, *journal_bytes);
-            }
-            (Asked::Reserve(_), ShareOutcome::Reserve(seen)) => {
-                self.reserve_answered(now, *seen, out);
-            }
-            (Asked::Release, ShareOutcome::Done) => self.released(now, true, out),
-            // What was loaded came as `Configured` before; `Attach` is answered by the uplink.
-            (Asked::Load | Asked::Reread | Asked::Attach | Asked::Tidy, _) => {}
-            (asked, outcome) => panic!("N1: the keeper answered {outcome:?} to {asked:?}"),
-        }
-    }
-
-    fn note_success(&mut self, asked: Asked, out: &mut Out<'_>) {
-        if let Some(work) = Work::shown_by(asked)
-            && self.faults.end(work)
-        {
-            out(Effect::Note(Note::ShareWorks { what: work.name() }));
-        }
-    }
-
-    /// Policy for failed operations; what an error means stands in `ShareFault::class`.
-    fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
-        if self.faults.note(Work::of(asked), error) {
-            out(Effect::Note(Note::ShareFailed(error.clone())));
-        }
-        self.reserve.failed(now.ms, asked, error);
-        match asked {
-            Asked::Open => self.open_failed(now),
-            Asked::Load | Asked::Poll { .. } | Asked::Claim { .. } | Asked::Announce => {
-                self.standby_failed(now, asked, error, out);
-            }
-            Asked::Release => self.released(now, false, out),
-            Asked::Reserve(order) => self.reserve_failed(now, order, error),
-            // The next try is due anyway.
-            Asked::Reread | Asked::Forget => {}
-            Asked::Nodes { last, .. } => {
-                // A last record that cannot be written does not hold up the end.
-                self.record_left = last;
-                self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
-                self.look_failed(now, error);
-            }
-            Asked::Store(asked) => self.store_failed(now, asked, error, out),
-            Asked::Prove { .. }
-            | Asked::Append { .. }
-            | Asked::Fetch { .. }
-            | Asked::Decline { .. }
-            | Asked::Survey
-            | Asked::Attach
-            | Asked::Newest { .. }
-            | Asked::Sweep { .. }
-            | Asked::Tidy => self.master_failed(now, asked, error, out),
-        }
-    }
-
-    fn start_keeper(&mut self, now: Now, out: &mut Out<'_>) {
-        if self.stage != Stage::Ended && now.ms >= self.keeper.start_ms {
-            // Until it says that it started, no second one is asked for.
-            self.keeper.start_ms = u64::MAX;
-            out(Effect::StartKeeper);
-        }
-    }
-
-    /// Says so when the share is late with its answer (N4).
-    fn watch_keeper(&mut self, now: Now, out: &mut Out<'_>) {
-        let Some((asked, start_ms)) = self.keeper.asked else { return };
-        if !self.keeper.stalled && now.ms >= start_ms + u64::from(STALL_MS) {
-            self.keeper.stalled = true;
-            let (for_ms, order) = (now.ms - start_ms, asked.name());
-            out(Effect::Note(Note::ShareStalled { for_ms, order }));
-        }
-    }
-
-    /// N3.
-    fn lose_keeper(&mut self, now: Now, out: &mut Out<'_>) {
-        out(Effect::Note(Note::KeeperGone));
-        self.keeper.present = false;
-        self.keeper.asked = None;
-        self.keeper.stalled = false;
-        let wait_ms = self.keeper.wait_ms;
-        self.keeper.wait_ms = (wait_ms * 2).min(CHILD_WAIT_MS_MAX);
-        self.keeper.start_ms = now.ms + u64::from(wait_ms);
-        self.sight.break_off();
-        self.roster.break_off();
-        self.naming.break_off();
-        self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
-        match self.stage {
-            Stage::Master | Stage::Resigning | Stage::Claiming => self.drop_term(out),
-            Stage::Closed | Stage::Loading | Stage::Standby | Stage::Ended => {}
-        }
-        if self.stage != Stage::Ended {
-            self.stage = Stage::Closed;
-        }
-    }
-
     /// Our term is over without a word on the share: what holds it is gone.
     fn drop_term(&mut self, out: &mut Out<'_>) {
         self.kill_uplink(out);
@@ -670,7 +451,7 @@ impl Engine {
         self.settings = settings.clone();
         self.bound_room();
         self.forward.take_things(settings);
-        self.thing_refused_told = false;
+        self.tenure.thing_refused_told = false;
         self.forward.try_at_once();
         self.recall();
         if self.stage == Stage::Loading {

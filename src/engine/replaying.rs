@@ -45,7 +45,7 @@ impl Engine {
     }
 
     fn is_store_ours(&self, now_ms: u64) -> bool {
-        self.fenced_told && self.mandate.as_ref().is_some_and(|own| own.may_forward(now_ms))
+        self.tenure.fenced_told && self.mandate.as_ref().is_some_and(|own| own.may_forward(now_ms))
     }
 
     /// An operator wants a replay. A pause for wrong credentials ends: they may be right now.
@@ -234,7 +234,7 @@ impl Engine {
 
     /// The declined store, as a fenced master knows it.
     pub(super) fn declined_status(&self) -> Option<DeclinedStatus> {
-        let known = self.stage == Stage::Master && self.fenced_told;
+        let known = self.stage == Stage::Master && self.tenure.fenced_told;
         let count = self.store.count();
         known.then(|| DeclinedStatus {
             records: count.records,

@@ -195,7 +195,7 @@ impl Engine {
         match seen {
             // what failed is tried again at once
             ReserveSeen::GivenUp => {
-                self.proof_not_before_ms = now.ms;
+                self.tenure.proof_not_before_ms = now.ms;
                 self.poll_due_ms = now.ms;
             }
             // each try burns a number

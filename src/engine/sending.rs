@@ -10,7 +10,8 @@ use super::journal::Read;
 use super::notes::{Alert, Note};
 use super::share::{Decline, Declined, Fetch, Fetched, ShareOrder};
 use super::store::StoreNote;
-use super::{Asked, Effect, Engine, Now, Out, Refused, Stage};
+use super::tenure::Refused;
+use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{DECLINING_MS, UPLINK_IDLE_MS};
 
 /// The alert lane goes first.
@@ -74,7 +75,10 @@ impl Engine {
     }
 
     fn wants_uplink(&mut self, now: Now) -> bool {
-        if !self.may_send(now.ms) || self.lock_pending || now.ms < self.forward.wait_until_ms() {
+        if !self.may_send(now.ms)
+            || self.tenure.lock_pending
+            || now.ms < self.forward.wait_until_ms()
+        {
             return false;
         }
         // `next_read` first steps over terms that left nothing.
@@ -89,16 +93,16 @@ impl Engine {
     /// Whether anything may be sent at all.
     fn may_send(&self, now_ms: u64) -> bool {
         let fenced = self.mandate.as_ref().is_some_and(|mandate| mandate.may_forward(now_ms));
-        fenced && self.fenced_told && self.settings.configured
+        fenced && self.tenure.fenced_told && self.settings.configured
     }
 
     /// F1, F2: whether the next request could start now.
     pub(super) fn is_ready_to_send(&self, now_ms: u64) -> bool {
         self.forward.presence == Presence::Ready
             && !self.forward.is_busy()
-            && !self.cursor_ahead
+            && !self.tenure.cursor_ahead
             && !self.uplink_is_stale
-            && self.refused.is_none()
+            && self.tenure.refused.is_none()
             && !self.replay.is_settling()
             && now_ms >= self.forward.wait_until_ms()
             && self.may_send(now_ms)
@@ -159,7 +163,7 @@ impl Engine {
     ) {
         let from = self.forward.sizing(lane).from(self.journal.status(lane).cursor);
         // The seqs of a term have no gap: what is not there was damaged.
-        let told_seq = &mut self.gap_told_seq[lane.index()];
+        let told_seq = &mut self.tenure.gap_told_seq[lane.index()];
         let news = seen.count > 0 && *told_seq != seen.first_seq;
         let records = if news { seen.first_seq.saturating_sub(from.seq) } else { 0 };
         if records > 0 {
@@ -176,7 +180,7 @@ impl Engine {
             out(Effect::Alert(Alert::GroupDamaged { stretches, bytes, records }));
         }
         if !seen.missing && self.journal.found(lane) {
-            self.segment_missing_told = false;
+            self.tenure.segment_missing_told = false;
         }
         if seen.count == 0 {
             if self.forward.sizing(lane).give_up_probe() {
@@ -188,8 +192,8 @@ impl Engine {
                 out(Effect::Note(Note::SegmentGone { lane, term, segment }));
                 out(Effect::Alert(Alert::GroupDamaged { stretches: 1, bytes: 0, records: 0 }));
             }
-            if !moved && !self.segment_missing_told {
-                self.segment_missing_told = true;
+            if !moved && !self.tenure.segment_missing_told {
+                self.tenure.segment_missing_told = true;
                 out(Effect::Note(Note::SegmentMissing { lane, term, segment }));
             }
             return;
@@ -225,7 +229,7 @@ impl Engine {
                 return;
             }
             Settled::ThingRefused => {
-                if !core::mem::replace(&mut self.thing_refused_told, true) {
+                if !core::mem::replace(&mut self.tenure.thing_refused_told, true) {
                     out(Effect::Note(Note::ThingRefused { reason: outcome.reason.clone() }));
                 }
                 return;
@@ -237,13 +241,13 @@ impl Engine {
                 let at_end = batch.fetched.at_end && next == batch.fetched.next;
                 let fetched = Fetched { next, at_end, ..batch.fetched };
                 self.journal.done(batch.fetched_ms, batch.lane, &fetched);
-                self.cursor_ahead = true;
+                self.tenure.cursor_ahead = true;
             }
         }
-        if failures > 0 && (was_unreachable || !self.declining.us) {
+        if failures > 0 && (was_unreachable || !self.tenure.declining.us) {
             out(Effect::Note(Note::CloudBack { after_requests: failures }));
         }
-        if core::mem::take(&mut self.declining.us) {
+        if core::mem::take(&mut self.tenure.declining.us) {
             out(Effect::Note(Note::CloudAccepting));
             out(Effect::Alert(Alert::CloudAccepting));
         }
@@ -251,9 +255,9 @@ impl Engine {
 
     /// The end of what was begun by records that were refused for what they are.
     pub(super) fn watch_declining(&mut self, now: Now, out: &mut Out<'_>) {
-        let Some(until_ms) = self.declining.records_until_ms else { return };
+        let Some(until_ms) = self.tenure.declining.records_until_ms else { return };
         if now.ms >= until_ms && self.forward.failures() == 0 {
-            self.declining.records_until_ms = None;
+            self.tenure.declining.records_until_ms = None;
             out(Effect::Note(Note::CloudAccepting));
             out(Effect::Alert(Alert::CloudAccepting));
         }
@@ -270,10 +274,10 @@ impl Engine {
     ) {
         let (status, reason) = (outcome.status, outcome.reason.clone());
         let known = if outcome.verdict == Verdict::BadCredentials {
-            core::mem::replace(&mut self.declining.us, true)
+            core::mem::replace(&mut self.tenure.declining.us, true)
         } else {
             let until_ms = now.ms + u64::from(DECLINING_MS);
-            self.declining.records_until_ms.replace(until_ms).is_some()
+            self.tenure.declining.records_until_ms.replace(until_ms).is_some()
         };
         if !known {
             out(Effect::Note(Note::CloudDeclining { status, reason: reason.clone() }));
@@ -281,21 +285,23 @@ impl Engine {
         }
         if records > 0 {
             let not_before_ms = now.ms;
-            self.refused = Some(Refused { lane, records, status, reason, not_before_ms });
+            self.tenure.refused = Some(Refused { lane, records, status, reason, not_before_ms });
         }
     }
 
     /// Puts refused records into the declined store, before anything else is sent (F6).
     pub(super) fn order_decline(&mut self, now: Now, out: &mut Out<'_>) -> bool {
         let leased = self.mandate.as_ref().is_some_and(|own| own.may_forward(now.ms));
-        let Some(refused) = self.refused.clone().filter(|_| leased && !self.cursor_ahead) else {
+        let Some(refused) =
+            self.tenure.refused.clone().filter(|_| leased && !self.tenure.cursor_ahead)
+        else {
             return false;
         };
         if now.ms < refused.not_before_ms {
             return false;
         }
         let Read::Fetch { from, end } = self.journal.next_read(refused.lane) else {
-            self.refused = None;
+            self.tenure.refused = None;
             return false;
         };
         let order = Decline {
@@ -314,7 +320,7 @@ impl Engine {
 
     /// They are in the store: the cursor passes them.
     pub(super) fn declined(&mut self, now: Now, lane: Lane, done: &Declined, out: &mut Out<'_>) {
-        self.refused = None;
+        self.tenure.refused = None;
         self.store.note_change();
         self.reserve.wrote();
         if done.dropped > 0 {
@@ -334,7 +340,7 @@ impl Engine {
             self.forward.pause(now.ms);
         }
         self.journal.declined(lane, next, done.next.seq.saturating_sub(from.seq));
-        self.cursor_ahead = true;
+        self.tenure.cursor_ahead = true;
     }
 
     pub(super) fn uplink_ready(&mut self, now: Now, locked: bool, out: &mut Out<'_>) {
@@ -357,7 +363,7 @@ impl Engine {
         }
         self.forward.presence = Presence::Absent;
         self.uplink_is_stale = false;
-        if self.lock_pending
+        if self.tenure.lock_pending
             && let Some(mandate) = &mut self.mandate
         {
             mandate.hurry(now.ms);
@@ -368,7 +374,7 @@ impl Engine {
     /// for a ready one wait for the keeper, and things wait for records.
     pub(super) fn sending_due_ms(&self, now_ms: u64, idle: bool) -> u64 {
         let wait_until_ms = self.forward.wait_until_ms();
-        let absent = self.forward.presence == Presence::Absent && !self.lock_pending;
+        let absent = self.forward.presence == Presence::Absent && !self.tenure.lock_pending;
         let ready = self.is_ready_to_send(now_ms.max(wait_until_ms));
         if !self.may_send(now_ms) || !(absent || ready) {
             return u64::MAX;

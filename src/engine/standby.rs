@@ -12,9 +12,10 @@ use super::share::{
     FaultClass, LockWish, MountJudgement, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll,
     Polled, ShareError, ShareOrder, Survey,
 };
+use super::tenure::Tenure;
 use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{
-    NODE_LIST_EVERY_MS, NODE_RECORD_EVERY_MS, NODE_SILENT_MS, RESIGN_WAIT_MS_MIN, SURVEY_EVERY_MS,
+    NODE_LIST_EVERY_MS, NODE_RECORD_EVERY_MS, RESIGN_WAIT_MS_MIN, SURVEY_EVERY_MS,
 };
 
 impl Engine {
@@ -230,23 +231,8 @@ impl Engine {
         self.mandate = Some(mandate);
         self.stage = Stage::Master;
         self.ending = None;
-        self.cursor_ahead = false;
-        self.refused = None;
-        self.declining = super::Declining::default();
-        self.thing_refused_told = false;
-        self.lock_pending = false;
-        self.fenced_told = false;
-        self.tidied = false;
-        self.lease_over_told = false;
-        self.segment_missing_told = false;
+        self.tenure = Tenure::begin(now.ms);
         self.faults.forget_all();
-        self.redundancy_lost = false;
-        self.append_was_last = false;
-        self.append_wait_ms = RESIGN_WAIT_MS_MIN;
-        self.gap_told_seq = [0; 2];
-        self.redundancy_due_ms = now.ms + u64::from(NODE_SILENT_MS);
-        self.proof_not_before_ms = 0;
-        self.append_not_before_ms = 0;
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
         self.record_due_ms = now.ms;
         self.wish = None;

@@ -661,7 +661,7 @@ impl Share {
 
 fn failed(fault: ShareFault, text: &str) -> ShareOutcome {
     let text = heapless::String::try_from(text).expect("short");
-    ShareOutcome::Failed(ShareError { fault, errno: 0, text })
+    ShareOutcome::Failed(share::ShareError { fault, errno: 0, text })
 }
 
 impl ShareOrder {
