@@ -1,8 +1,8 @@
-//! A cloud on loopback: TLS by a CA made on the spot, every signature checked, every record
+//! A cloud nearby: TLS by a CA made on the spot, every signature checked, every record
 //! kept; it can fail in the ways in which clouds fail.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -55,7 +55,8 @@ struct Shared {
 
 /// The receiver; it ends when dropped.
 pub struct Receiver {
-    port: u16,
+    address: SocketAddr,
+    name: String,
     ca_pem: String,
     shared: Arc<Shared>,
 }
@@ -63,9 +64,14 @@ pub struct Receiver {
 impl Receiver {
     /// Starts a receiver on a free port of loopback.
     pub fn start() -> Self {
-        let (config, ca_pem) = certificates();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("receiver: cannot listen");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        Self::start_at(Ipv4Addr::LOCALHOST, "localhost")
+    }
+
+    /// Starts a receiver on a free port of this address, with a certificate for this name.
+    pub fn start_at(address: Ipv4Addr, name: &str) -> Self {
+        let (config, ca_pem) = certificates(name);
+        let listener = TcpListener::bind((address, 0)).expect("receiver: cannot listen");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
             changed: Condvar::new(),
@@ -76,12 +82,12 @@ impl Receiver {
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
-        Self { port, ca_pem, shared }
+        Self { address, name: name.to_owned(), ca_pem, shared }
     }
 
     /// Where it is reached, by a name in its certificate.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.port)
+        format!("https://{}:{}", self.name, self.address.port())
     }
 
     /// The CA that its certificate is from.
@@ -130,7 +136,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         // wakes the thread that accepts
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(self.address));
     }
 }
 
@@ -139,14 +145,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn certificates() -> (ServerConfig, String) {
+fn certificates(name: &str) -> (ServerConfig, String) {
     let mut ca = CertificateParams::new(Vec::new()).expect("no names, none that is bad");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.distinguished_name.push(DnType::CommonName, "scratch CA");
     let ca_key = KeyPair::generate().expect("receiver: cannot make a key");
     let issuer = CertifiedIssuer::self_signed(ca, ca_key).expect("receiver: cannot make a CA");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = CertificateParams::new(names).expect("both names are good");
+    let names = vec![name.to_owned()];
+    let server = CertificateParams::new(names).expect("a name of ours is good");
     let key = KeyPair::generate().expect("receiver: cannot make a key");
     let certificate = server.signed_by(&key, &issuer).expect("receiver: cannot sign");
     let private = PrivateKeyDer::try_from(key.serialize_der()).expect("rcgen writes PKCS 8");

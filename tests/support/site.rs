@@ -4,6 +4,7 @@
 //! looks at every process of it and notes any that has more than one thread.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -103,6 +104,15 @@ pub struct Master {
     pub fenced: bool,
 }
 
+/// Where a node runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What stands before the agent's own command line; nothing: it runs here.
+    pub enter: Vec<String>,
+    /// Where it finds the data directory.
+    pub data: PathBuf,
+}
+
 struct Node {
     child: Child,
     frozen: bool,
@@ -119,6 +129,8 @@ struct Watch {
 pub struct Site {
     scratch: PathBuf,
     binary: PathBuf,
+    home: Place,
+    places: BTreeMap<String, Place>,
     nodes: BTreeMap<String, Node>,
     watch: Arc<Watch>,
     watcher: Option<JoinHandle<()>>,
@@ -127,6 +139,20 @@ pub struct Site {
 impl Site {
     /// Makes a data directory by `init` and configures it for `receiver`.
     pub fn new(binary: &Path, receiver: &Receiver, plan: &Plan) -> Self {
+        let mut site = Self::bare(binary);
+        site.home.data = site.scratch.join("data");
+        site.furnish(receiver, plan);
+        site
+    }
+
+    /// A site whose home, where `init` runs, is elsewhere; [`Site::furnish`] comes next.
+    pub fn at(binary: &Path, home: Place) -> Self {
+        let mut site = Self::bare(binary);
+        site.home = home;
+        site
+    }
+
+    fn bare(binary: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("edge-agent-{}-{number}", std::process::id());
@@ -135,21 +161,34 @@ impl Site {
         let watch = Arc::new(Watch::default());
         let watching = Arc::clone(&watch);
         let watcher = Some(thread::spawn(move || watching.run()));
-        let nodes = BTreeMap::new();
-        let site = Self { scratch, binary: binary.to_owned(), nodes, watch, watcher };
-        let mut init = site.command("init");
-        init.arg("--datadirpath").arg(site.data());
+        let home = Place { enter: Vec::new(), data: PathBuf::new() };
+        let (places, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Self { scratch, binary: binary.to_owned(), home, places, nodes, watch, watcher }
+    }
+
+    /// Makes the data directory by `init`, and configures it for `receiver`.
+    pub fn furnish(&self, receiver: &Receiver, plan: &Plan) {
+        let mut init = self.command("init");
+        init.arg("--datadirpath").arg(self.data());
         let made = init.output().expect("site: cannot run the agent");
         assert!(made.status.success(), "init: {made:?}");
-        fs::write(site.data().join("ca.pem"), receiver.ca_pem()).expect("site: cannot write");
+        fs::write(self.data().join("ca.pem"), receiver.ca_pem()).expect("site: cannot write");
         let config = configuration(&receiver.url(), plan).to_string();
-        fs::write(site.data().join("edge.json"), config).expect("site: cannot write");
-        site
+        fs::write(self.data().join("edge.json"), config).expect("site: cannot write");
+    }
+
+    /// From now on this node runs there.
+    pub fn put(&mut self, node: &str, place: Place) {
+        self.places.insert(node.to_owned(), place);
+    }
+
+    fn place(&self, node: &str) -> &Place {
+        self.places.get(node).unwrap_or(&self.home)
     }
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.scratch.join("data")
+        self.home.data.clone()
     }
 
     /// The folder that holds everything of this site.
@@ -178,7 +217,13 @@ impl Site {
 
     /// A command of the agent, free of whatever the environment says to agents.
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_in(&self.home, name)
+    }
+
+    fn command_in(&self, place: &Place, name: &str) -> Command {
+        let mut line = place.enter.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = Command::new(line.next().expect("the binary at least"));
+        command.args(line);
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("EDGE_") {
                 command.env_remove(key);
@@ -188,9 +233,9 @@ impl Site {
         command
     }
 
-    /// Runs a command at the agent of this node.
+    /// Runs a command at the agent of this node, where it runs.
     pub fn run_at(&self, node: &str, name: &str, arguments: &[&str]) -> Output {
-        let mut command = self.command(name);
+        let mut command = self.command_in(self.place(node), name);
         command.arg("--run-dir").arg(self.run_dir(node)).args(arguments);
         command.output().expect("site: cannot run the agent")
     }
@@ -210,8 +255,9 @@ impl Site {
         assert!(!self.nodes.contains_key(node), "{node} runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log(node));
         let log = log.expect("site: cannot open a log");
-        let mut command = self.command("run");
-        command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
+        let place = self.place(node);
+        let mut command = self.command_in(place, "run");
+        command.arg("--datadirpath").arg(&place.data).arg("--run-dir").arg(self.run_dir(node));
         command.args(["--node", node, "--log-level", "debug"]).args(arguments);
         command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(log);
