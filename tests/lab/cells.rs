@@ -23,7 +23,7 @@ pub(crate) struct Cell {
 
 /// All of them, in the order in which they are tried.
 pub(crate) const ALL: [Cell; 17] = [
-    Cell { name: "checked", on: every, bound: none, run: mounts::checked },
+    Cell { name: "checked", on: plain, bound: none, run: mounts::checked },
     Cell { name: "first-start", on: every, bound: lost, run: first_start },
     Cell { name: "clean-stop", on: every, bound: handover, run: clean_stop },
     Cell { name: "switchover", on: every, bound: handover, run: switchover },
@@ -46,8 +46,12 @@ const fn every(_: Share) -> bool {
     true
 }
 
+const fn plain(share: Share) -> bool {
+    smb(share) || nfs(share)
+}
+
 const fn smb(share: Share) -> bool {
-    matches!(share, Share::Smb)
+    matches!(share, Share::Smb { nolease: false })
 }
 
 const fn nfs(share: Share) -> bool {
@@ -65,7 +69,7 @@ const fn handover(_: Share) -> Option<Bound> {
 const fn death(share: Share) -> Option<Bound> {
     match share {
         Share::Nfs(_) => Some(Bound { collects: 2.0, request: 9.0 }),
-        Share::Smb => mixed_death(share),
+        Share::Smb { .. } => mixed_death(share),
     }
 }
 

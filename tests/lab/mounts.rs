@@ -4,14 +4,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::host::{Link, MOUNT};
-use crate::scene::{NODES, Scene, event, pause};
+use crate::scene::{NODES, SERVER, Scene, event, pause};
 use crate::server::{EXPORT, PASSWORD, Share, USER};
 use crate::shell;
 
 /// Says what `check` finds on this node's host; gives exit code and text.
 fn check_at(scene: &Scene, title: &str) -> (Option<i32>, String) {
     let data = format!("{MOUNT}/{}", scene.folder);
-    let output = scene.site.run_at(NODES[0], "check", &["--datadirpath", &data]);
+    let mut check = scene.site.command_at(NODES[0], "check");
+    let output = check.args(["--datadirpath", &data]).output().expect("the agent runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     println!("CHECK {}: {title}: exit {:?}", scene.share.name(), output.status.code());
@@ -24,20 +25,19 @@ pub(crate) fn checked(scene: &mut Scene) {
     let lease = match scene.share {
         Share::Nfs(15) => None,
         Share::Nfs(_) => Some("90 to 180 s"),
-        Share::Smb => None,
+        Share::Smb { .. } => None,
     };
     // options, words that must be there, words that must not
     let tries: &[(&str, &[&str], &[&str])] = match scene.share {
         Share::Nfs(_) => &[
             ("", &["class nfs4"], &["soft", "recover"]),
-            (",vers=4.0", &["class nfs4"], &["soft"]),
             (",soft", &["class nfs4", "with soft"], &[]),
             (",nolock", &["class nfs4"], &["nolock"]),
         ],
-        Share::Smb => &[
+        Share::Smb { .. } => &[
             ("", &["class doubtful", "nolease"], &["file_mode", "serverino", "vers="]),
             (",nolease", &["class doubtful"], &["nolease"]),
-            (",noserverino", &["with noserverino"], &[]),
+            (",noserverino", &["without serverino"], &[]),
             (",nobrl", &["fail  mount", "nobrl"], &[]),
             (",file_mode=0644", &["file_mode=0600"], &[]),
             (",vers=2.1", &["vers=3.1.1"], &[]),
@@ -105,13 +105,11 @@ fn retried(line: &str) -> String {
 }
 
 fn site_id(scene: &Scene) -> String {
-    let output = scene.site.run_at(
-        crate::scene::SERVER,
-        "status",
-        &["--json", "--datadirpath", &format!("{EXPORT}/{}", scene.folder)],
-    );
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let status: serde_json::Value = serde_json::from_str(&text).expect("status --json is JSON");
+    let mut status = scene.site.command_at(SERVER, "status");
+    let data = format!("{EXPORT}/{}", scene.folder);
+    let output = status.args(["--json", "--datadirpath", &data]).output().expect("the agent runs");
+    let status: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("status --json prints JSON");
     status["site_id"].as_str().expect("it names the site").to_owned()
 }
 

@@ -15,7 +15,7 @@ use crate::support::receiver::Receiver;
 use crate::support::site::{Master, Plan, Site};
 use crate::support::{now_ns, trace};
 
-/// The load: readings a second. Emulated processors are slow.
+/// The load: readings a second.
 const LOAD: u64 = 200;
 /// Longer than any takeover takes.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(180);
@@ -59,6 +59,8 @@ impl Scene {
         let binary = Path::new("/edge-agent");
         let receiver = Receiver::start_at(Ipv4Addr::new(10, 8, 0, 1), "cloud");
         let mut site = Site::at(binary, server_place(&folder));
+        // emulated processors are slow
+        site.look_every = Duration::from_millis(100);
         chown(site.scratch(), Some(USER), Some(USER)).expect("we are root");
         site.furnish(&receiver, &plan());
         site.put(SERVER, server_place(&folder));
@@ -268,6 +270,7 @@ fn plan() -> Plan {
         sync: 200,
         journal_bytes: 16 << 20,
         timeout: 10_000,
+        batch_age: 1_000,
         ..Plan::default()
     }
 }

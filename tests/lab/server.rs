@@ -20,20 +20,25 @@ pub(crate) const PASSWORD: &str = "pw";
 pub(crate) enum Share {
     /// NFS 4.2, with this lease in s.
     Nfs(u32),
-    /// SMB 3.1.1.
-    Smb,
+    /// SMB 3.1.1, as it is mounted by default or with the option that `check` asks for.
+    Smb {
+        /// Without leases.
+        nolease: bool,
+    },
 }
 
 impl Share {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Nfs(15), Self::Smb, Self::Nfs(90)];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Nfs(15), Self::Smb { nolease: false }, Self::Smb { nolease: true }, Self::Nfs(90)];
 
     /// Its name in the laboratory.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nfs(15) => "nfs15",
             Self::Nfs(_) => "nfs90",
-            Self::Smb => "smb",
+            Self::Smb { nolease: false } => "smb",
+            Self::Smb { nolease: true } => "nolease",
         }
     }
 
@@ -46,9 +51,10 @@ impl Share {
     pub(crate) fn mount_line(self, options: &str) -> String {
         match self {
             Self::Nfs(_) => format!("mount -t nfs -o vers=4.2{options} files:{EXPORT} /mnt"),
-            Self::Smb => format!(
+            Self::Smb { nolease } => format!(
                 "mount -t cifs -o username=edge-agent,password={PASSWORD},uid={USER},gid={USER},\
-                 file_mode=0600,dir_mode=0700{options} //files/data /mnt"
+                 file_mode=0600,dir_mode=0700{}{options} //files/data /mnt",
+                if nolease { ",nolease" } else { "" }
             ),
         }
     }
@@ -91,7 +97,7 @@ pub(crate) fn begin(share: Share) {
             run("nfsdcld && rpc.mountd -N 3");
             fs::write("/etc/exports", "").expect("the machine is ours");
         }
-        Share::Smb => {
+        Share::Smb { .. } => {
             let settings = format!(
                 "[global]\nworkgroup = WORKGROUP\nserver role = standalone server\n\
                  disable netbios = yes\nsmb ports = 445\nload printers = no\n\
@@ -116,7 +122,7 @@ pub(crate) fn start(share: Share) {
                  rpc.nfsd -N 3 8"
             ));
         }
-        Share::Smb => {
+        Share::Smb { .. } => {
             run("smbd -D");
             wait("smbd to listen", || try_run(&[], "smbcontrol smbd ping").is_ok());
         }
@@ -129,7 +135,7 @@ pub(crate) fn stop(share: Share) {
         Share::Nfs(_) => {
             run("rpc.nfsd 0 && exportfs -f");
         }
-        Share::Smb => {
+        Share::Smb { .. } => {
             let is_smbd = |name: &str| name.starts_with("smbd");
             let all = || crate::support::processes::named(is_smbd);
             crate::support::processes::signal("TERM", &all());

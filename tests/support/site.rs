@@ -20,8 +20,6 @@ use super::receiver::Receiver;
 use super::{ACCESS_KEY, ALERT_THING, HOST_THING, SECRET_KEY, THING};
 use super::{guard, processes};
 
-/// How often conditions are looked at while they are waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a status is waited for: an agent that takes longer is broken.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -127,6 +125,8 @@ struct Watch {
 
 /// The site; dropped, it takes its processes and its folder along.
 pub struct Site {
+    /// How often conditions are looked at while they are waited for.
+    pub look_every: Duration,
     scratch: PathBuf,
     binary: PathBuf,
     home: Place,
@@ -163,7 +163,8 @@ impl Site {
         let watcher = Some(thread::spawn(move || watching.run()));
         let home = Place { enter: Vec::new(), data: PathBuf::new() };
         let (places, nodes) = (BTreeMap::new(), BTreeMap::new());
-        Self { scratch, binary: binary.to_owned(), home, places, nodes, watch, watcher }
+        let (binary, look_every) = (binary.to_owned(), Duration::from_millis(20));
+        Self { look_every, scratch, binary, home, places, nodes, watch, watcher }
     }
 
     /// Makes the data directory by `init`, and configures it for `receiver`.
@@ -220,6 +221,11 @@ impl Site {
         self.command_in(&self.home, name)
     }
 
+    /// A command of the agent, where this node runs.
+    pub fn command_at(&self, node: &str, name: &str) -> Command {
+        self.command_in(self.place(node), name)
+    }
+
     fn command_in(&self, place: &Place, name: &str) -> Command {
         let mut line = place.enter.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
         let mut command = Command::new(line.next().expect("the binary at least"));
@@ -235,7 +241,7 @@ impl Site {
 
     /// Runs a command at the agent of this node, where it runs.
     pub fn run_at(&self, node: &str, name: &str, arguments: &[&str]) -> Output {
-        let mut command = self.command_in(self.place(node), name);
+        let mut command = self.command_at(node, name);
         command.arg("--run-dir").arg(self.run_dir(node)).args(arguments);
         command.output().expect("site: cannot run the agent")
     }
@@ -407,7 +413,7 @@ impl Site {
                 "waited {seconds} s in vain for {what}\n{}",
                 self.report()
             );
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(self.look_every);
         }
     }
 
@@ -432,7 +438,9 @@ impl Site {
             };
             let content = fs::read(self.log(node)).unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
-            let lines: Vec<_> = content.lines().collect();
+            let is_noise =
+                |line: &&str| line.contains(" DEBUG rustls") || line.contains(" DEBUG console");
+            let lines: Vec<_> = content.lines().filter(|line| !is_noise(line)).collect();
             let tail = lines[lines.len().saturating_sub(25)..].join("\n    ");
             for part in ["  ", node, ": ", &status, "\n    ", &tail, "\n"] {
                 text.push_str(part);
