@@ -152,7 +152,8 @@ fn heal_and_stand_by(scene: &mut Scene, old: &str, next: &crate::support::site::
 /// On SMB the lock never left the old master's host: the server grants it to the newcomer.
 fn started_in_a_cut(scene: &mut Scene) {
     scene.mount();
-    let master = scene.start(&NODES[..1]);
+    scene.site.start(NODES[0]);
+    let master = scene.site.wait_fenced(0);
     scene.produce(&NODES);
     scene.settle(&NODES[..1], &master);
     let begin = event();
