@@ -19,14 +19,15 @@
 //! - `shell`: commands of the machine.
 //! - `server`: networks, file system, knfsd, smbd.
 //! - `host`: a gateway's host.
-//! - `scene`: a site on them; measures and judges.
+//! - `scene`: a site on them; measures and judges; `stalls`: when the machine stood still.
 //! - `cells`, `mounts`: what is done to it. Each cell runs in a process of its own, with hosts,
 //!   addresses and a data directory that no other cell has.
 //!
 //! Every cell is judged alike: nothing that was acknowledged is lost, at most a batch comes
 //! again, no request of a lower term starts after one of a higher term, and all goes on within
 //! the times of the product's promises. The product's default times are used. The emulated
-//! processor is slow; what is measured is an upper limit.
+//! processor is slow: what is measured is an upper limit, and the time for which the host gave
+//! the machine no processor is not held against the product.
 //!
 //! It does not try what the process tests try on a local disk.
 
@@ -39,6 +40,7 @@ mod mounts;
 mod scene;
 mod server;
 mod shell;
+mod stalls;
 
 use std::env;
 use std::fs;

@@ -1,7 +1,7 @@
 //! A site on a real share: its hosts, its cloud, its load, and what is judged in the end.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::host::{Host, Link, server_place};
 use crate::server::{Share, USER};
+use crate::stalls::Stalls;
 use crate::support::producer::Producer;
 use crate::support::receiver::Receiver;
 use crate::support::site::{Master, Plan, Site};
@@ -33,6 +34,20 @@ pub(crate) struct Bound {
     pub(crate) request: f64,
 }
 
+/// A time, and how much of it the machine stood still, in s.
+#[derive(Clone, Copy)]
+struct Span {
+    took: f64,
+    stalled: f64,
+}
+
+impl Display for Span {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        write!(to, "{:.1} s", self.took)?;
+        if self.stalled >= 0.05 { write!(to, " ({:.1} s stalled)", self.stalled) } else { Ok(()) }
+    }
+}
+
 /// A site under test.
 pub(crate) struct Scene {
     /// What it is on.
@@ -47,8 +62,9 @@ pub(crate) struct Scene {
     /// The data directory's name on the share.
     pub(crate) folder: String,
     mark: usize,
-    /// Until it collects, until its first request, in s.
-    times: Option<(f64, f64)>,
+    /// Until it collects, and until its first request.
+    times: Option<(Span, Span)>,
+    stalls: Stalls,
     failed: bool,
 }
 
@@ -71,7 +87,8 @@ impl Scene {
             site.put(node, host.place(&folder));
         }
         let (producer, mark, times, failed) = (None, 0, None, false);
-        Self { share, site, receiver, producer, hosts, name, folder, mark, times, failed }
+        let stalls = Stalls::watch();
+        Self { share, site, receiver, producer, hosts, name, folder, mark, times, stalls, failed }
     }
 
     /// The host of a node.
@@ -165,8 +182,12 @@ impl Scene {
     }
 
     fn note_times(&mut self, event_ns: u64, acknowledged_ns: u64, request_ns: u64) {
-        let seconds = |ns: u64| Duration::from_nanos(ns.saturating_sub(event_ns)).as_secs_f64();
-        self.times = Some((seconds(acknowledged_ns), seconds(request_ns)));
+        let span = |end_ns: u64| {
+            let seconds = |ns| Duration::from_nanos(ns).as_secs_f64();
+            let stalled = seconds(self.stalls.between_ns(event_ns, end_ns));
+            Span { took: seconds(end_ns.saturating_sub(event_ns)), stalled }
+        };
+        self.times = Some((span(acknowledged_ns), span(request_ns)));
     }
 
     /// How many requests a node has begun so far.
@@ -230,7 +251,7 @@ impl Scene {
         self.none("no request of a lower term starts after a higher one's (P1)", trace);
         self.none("no process has a second thread", self.site.thread_faults().first().cloned());
         self.judge_times(bound);
-        let time = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |s| format!("{s:.1} s"));
+        let time = |span: Option<Span>| span.map_or("-".to_owned(), |span| span.to_string());
         println!(
             "ROW|{}|{}|{}|{}|{repeated}|{missing}",
             self.share.name(),
@@ -250,10 +271,10 @@ impl Scene {
 
     fn judge_times(&mut self, bound: Option<Bound>) {
         let (Some(bound), Some((collects, request))) = (bound, self.times) else { return };
-        let within = collects <= bound.collects && request <= bound.request;
+        let is_within = |span: Span, bound: f64| span.took - span.stalled <= bound;
+        let within = is_within(collects, bound.collects) && is_within(request, bound.request);
         let text = format!(
-            "collects after {collects:.1} s (at most {}), first request after {request:.1} s (at \
-             most {})",
+            "collects after {collects} (at most {}), first request after {request} (at most {})",
             bound.collects, bound.request
         );
         self.check(within, &text);
