@@ -16,30 +16,30 @@ pub(crate) struct Cell {
     /// Whether it is tried on this share.
     pub(crate) on: fn(Share) -> bool,
     /// How long it may take until all goes on.
-    pub(crate) bound: fn(Share) -> Option<Bound>,
+    pub(crate) limit: Limit,
     /// Does it.
     pub(crate) run: fn(&mut Scene),
 }
 
 /// All of them, in the order in which they are tried.
 pub(crate) const ALL: [Cell; 17] = [
-    Cell { name: "checked", on: plain, bound: none, run: mounts::checked },
-    Cell { name: "first-start", on: every, bound: lost, run: first_start },
-    Cell { name: "clean-stop", on: every, bound: handover, run: clean_stop },
-    Cell { name: "switchover", on: every, bound: handover, run: switchover },
-    Cell { name: "killed", on: every, bound: death, run: killed },
-    Cell { name: "cut-for-good", on: every, bound: lost, run: cut_for_good },
-    Cell { name: "cut-and-healed", on: every, bound: lost, run: cut_and_healed },
-    Cell { name: "started-in-a-cut", on: every, bound: lost, run: started_in_a_cut },
-    Cell { name: "server-restarted", on: every, bound: lost, run: server_restarted },
-    Cell { name: "all-cut", on: every, bound: lost, run: all_cut },
-    Cell { name: "frozen", on: every, bound: lost, run: frozen },
-    Cell { name: "lock-replaced", on: every, bound: lost, run: lock_replaced },
-    Cell { name: "server-killed", on: every, bound: mixed_death, run: server_killed },
-    Cell { name: "client-killed", on: every, bound: mixed_death, run: client_killed },
-    Cell { name: "late-share", on: every, bound: lost, run: mounts::late_share },
-    Cell { name: "guide-mount", on: smb, bound: none, run: mounts::guide_mount },
-    Cell { name: "root-squash", on: nfs, bound: none, run: mounts::root_squash },
+    Cell { name: "checked", on: plain, limit: Limit::None, run: mounts::checked },
+    Cell { name: "first-start", on: every, limit: Limit::Lost, run: first_start },
+    Cell { name: "clean-stop", on: every, limit: Limit::Handover, run: clean_stop },
+    Cell { name: "switchover", on: every, limit: Limit::Handover, run: switchover },
+    Cell { name: "killed", on: every, limit: Limit::Death, run: killed },
+    Cell { name: "cut-for-good", on: every, limit: Limit::Lost, run: cut_for_good },
+    Cell { name: "cut-and-healed", on: every, limit: Limit::Lost, run: cut_and_healed },
+    Cell { name: "started-in-a-cut", on: every, limit: Limit::Lost, run: started_in_a_cut },
+    Cell { name: "server-restarted", on: every, limit: Limit::Lost, run: server_restarted },
+    Cell { name: "all-cut", on: every, limit: Limit::Lost, run: all_cut },
+    Cell { name: "frozen", on: every, limit: Limit::Lost, run: frozen },
+    Cell { name: "lock-replaced", on: every, limit: Limit::Lost, run: lock_replaced },
+    Cell { name: "server-killed", on: every, limit: Limit::MixedDeath, run: server_killed },
+    Cell { name: "client-killed", on: every, limit: Limit::MixedDeath, run: client_killed },
+    Cell { name: "late-share", on: every, limit: Limit::Lost, run: mounts::late_share },
+    Cell { name: "guide-mount", on: smb, limit: Limit::None, run: mounts::guide_mount },
+    Cell { name: "root-squash", on: nfs, limit: Limit::None, run: mounts::root_squash },
 ];
 
 const fn every(_: Share) -> bool {
@@ -58,28 +58,33 @@ const fn nfs(share: Share) -> bool {
     matches!(share, Share::Nfs(_))
 }
 
-const fn none(_: Share) -> Option<Bound> {
-    None
+/// What a cell's times are held to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Limit {
+    /// Nothing is measured.
+    None,
+    /// A clean stop, a switchover.
+    Handover,
+    /// The death of the master's process.
+    Death,
+    /// The same where the nodes see different file systems.
+    MixedDeath,
+    /// Everything else.
+    Lost,
 }
 
-const fn handover(_: Share) -> Option<Bound> {
-    Some(Bound { collects: 2.0, request: 2.0 })
-}
-
-const fn death(share: Share) -> Option<Bound> {
-    match share {
-        Share::Nfs(_) => Some(Bound { collects: 2.0, request: 9.0 }),
-        Share::Smb { .. } => mixed_death(share),
+impl Limit {
+    /// In s. Where the lock is doubted, three heartbeats of silence come first.
+    pub(crate) const fn bound(self, share: Share) -> Option<Bound> {
+        let (collects, request) = match (self, share) {
+            (Self::None, _) => return None,
+            (Self::Handover, _) => (2.0, 2.0),
+            (Self::Death, Share::Nfs(_)) => (2.0, 9.0),
+            (Self::Death, Share::Smb { .. }) | (Self::MixedDeath, _) => (5.0, 12.0),
+            (Self::Lost, _) => (65.0, 72.0),
+        };
+        Some(Bound { collects, request })
     }
-}
-
-/// Where the lock is doubted: as on SMB, or between nodes that see different file systems.
-const fn mixed_death(_: Share) -> Option<Bound> {
-    Some(Bound { collects: 5.0, request: 12.0 })
-}
-
-const fn lost(_: Share) -> Option<Bound> {
-    Some(Bound { collects: 65.0, request: 72.0 })
 }
 
 /// Two nodes start at once on a new data directory: one master.
@@ -204,10 +209,10 @@ fn says(scene: &Scene, node: &str, condition: &str) -> bool {
 fn frozen(scene: &mut Scene) {
     scene.mount();
     let master = scene.start(&NODES);
-    let begin = event();
+    let frozen_ns = event();
     scene.site.freeze(&master.node);
     let begun = scene.begun(&master.node);
-    let next = scene.wait_takeover(begin, master.term);
+    let next = scene.wait_takeover(frozen_ns, master.term);
     scene.site.thaw(&master.node);
     scene.check_one_master(&next);
     scene.wait_flow();

@@ -98,11 +98,11 @@ fn machine() -> ExitCode {
 fn cell(share: &str, number: &str) -> ExitCode {
     let share = Share::parse(share).expect("the machine names a share");
     let number: usize = number.parse().expect("the machine counts cells");
-    let Cell { name, bound, run, .. } = &ALL[number];
+    let Cell { name, limit, run, .. } = &ALL[number];
     std::panic::set_hook(Box::new(move |panic| {
         println!("FAIL {}/{name}: {panic}", share.name());
     }));
     let mut scene = Scene::new(share, name, number + 1);
     run(&mut scene);
-    if scene.finish(bound(share)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if scene.finish(limit.bound(share)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -23,9 +23,8 @@ fn check_at(scene: &Scene, title: &str) -> (Option<i32>, String) {
 /// `check` on each kind of mount: its judgement is that of the real kernel's options.
 pub(crate) fn checked(scene: &mut Scene) {
     let lease = match scene.share {
-        Share::Nfs(15) => None,
+        Share::Nfs(15) | Share::Smb { .. } => None,
         Share::Nfs(_) => Some("90 to 180 s"),
-        Share::Smb { .. } => None,
     };
     // options, words that must be there, words that must not
     let tries: &[(&str, &[&str], &[&str])] = match scene.share {

@@ -197,7 +197,9 @@ impl Scene {
 
     /// Cuts a node's host off.
     pub(crate) fn cut(&self, node: &str, links: &[Link]) {
-        links.iter().for_each(|link| self.host(node).cut(*link));
+        for link in links {
+            self.host(node).cut(*link);
+        }
     }
 
     /// Waits until this node alone is master, of this term or a later one, and the other
@@ -222,8 +224,8 @@ impl Scene {
         println!("{word} {}/{}: {what}", self.share.name(), self.name);
     }
 
-    fn none(&mut self, what: &str, fault: Option<impl Display>) {
-        let text = fault.as_ref().map_or(what.to_owned(), |fault| format!("{what}: {fault}"));
+    fn none(&mut self, what: &str, fault: Option<&String>) {
+        let text = fault.map_or(what.to_owned(), |fault| format!("{what}: {fault}"));
         self.check(fault.is_none(), &text);
     }
 
@@ -244,12 +246,12 @@ impl Scene {
         };
         let count = sent.acknowledged.len();
         self.check(count > 0 && missing == 0, &format!("{missing} of {count} lost (L6)"));
-        self.none("what arrived is whole (L1 to L5)", faults);
+        self.none("what arrived is whole (L1 to L5)", faults.as_ref());
         self.check(repeated <= 1, &format!("{repeated} batches came again (L7)"));
-        self.none("requests came in the order of their terms (L8)", order);
+        self.none("requests came in the order of their terms (L8)", order.as_ref());
         let trace = trace::order_fault(&self.site, &[NODES[0], NODES[1], SERVER]);
-        self.none("no request of a lower term starts after a higher one's (P1)", trace);
-        self.none("no process has a second thread", self.site.thread_faults().first().cloned());
+        self.none("no request of a lower term starts after a higher one's (P1)", trace.as_ref());
+        self.none("no process has a second thread", self.site.thread_faults().first());
         self.judge_times(bound);
         let time = |span: Option<Span>| span.map_or("-".to_owned(), |span| span.to_string());
         println!(
