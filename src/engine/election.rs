@@ -9,6 +9,7 @@
 //! | none | busy | claim without it after `seize_ms` of silence |
 //! | released, `locked` 0 | left alone | claim without it, if it is our turn |
 //! | released, `locked` set | held | claim |
+//! | released, lock distrusted | left alone | claim without it, if it is our turn |
 //! | released, `locked` set | busy | claim without it after `seize_ms` of silence |
 //! | active, `locked` 0 | left alone | claim without it after `seize_ms` of silence |
 //! | active, same class, local or nfs4 | held | claim |
@@ -249,7 +250,7 @@ impl Sight {
             return if held { Decision::Claim(Ground::First) } else { seize };
         };
         if slot.is_released() {
-            let free = held || slot.locked == 0;
+            let free = held || slot.locked == 0 || self.is_lock_distrusted();
             let ours = self.is_our_turn(now_ms, node, settings);
             return if free && ours { Decision::Claim(Ground::Released) } else { seize };
         }
@@ -388,6 +389,12 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Leave, "E3");
         assert_eq!(decide(&sight, 9_000, ShareClass::Doubtful), Decision::Wait);
+        let newest = Some(released(7, None));
+        let polled = Polled { lock: LockSeen::Left, newest, taken: 0 };
+        let mut ended = sight.clone();
+        ended.observe(3_000, &polled, &settings);
+        let decision = decide(&ended, 3_000, ShareClass::Doubtful);
+        assert_eq!(decision, Decision::Claim(Ground::Released), "a clean stop counts");
         sight.trust_lock();
         assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Try);
     }

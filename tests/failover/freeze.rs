@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::site::Plan;
-use crate::{Scene, check_traces, rounds, trace_of};
+use crate::support::trace;
+use crate::{Scene, check_traces, rounds};
 
 const NODES: [&str; 2] = ["a", "b"];
 
@@ -25,14 +26,14 @@ fn a_frozen_master_is_replaced_and_stands_by_when_it_resumes() {
         let standby = scene.ready_for_blow(&NODES, &master.node, &producer, round);
         let mark = scene.mark();
         scene.site.freeze(&master.node);
-        let traced = trace_of(&scene.site, &master.node).len();
+        let traced = trace::of(&scene.site, &master.node).len();
         let next = scene.site.wait_fenced(master.term);
         assert_eq!(next.node, standby);
         scene.wait_delivery_since(mark);
         scene.site.thaw(&master.node);
         scene.site.wait_standby(&master.node);
         thread::sleep(Duration::from_millis(500));
-        let started = trace_of(&scene.site, &master.node).len() - traced;
+        let started = trace::of(&scene.site, &master.node).len() - traced;
         assert_eq!(started, 0, "round {round}: the resumed node started requests");
         let masters = scene.site.masters();
         assert_eq!(masters.len(), 1, "round {round}: {masters:?}");

@@ -35,6 +35,7 @@ use std::time::Duration;
 use support::producer::{Producer, Sent};
 use support::receiver::{Behaviour, Receiver};
 use support::site::{Plan, Site};
+use support::trace;
 
 /// The load that every test is under: readings a second.
 const LOAD: u64 = 2_000;
@@ -176,30 +177,7 @@ impl Scene {
     }
 }
 
-/// The requests that a node's uplinks were about to make: (monotonic ns, term), as traced by
-/// debug builds.
-fn trace_of(site: &Site, node: &str) -> Vec<(u64, u32)> {
-    let text = std::fs::read_to_string(site.trace(node)).unwrap_or_default();
-    let line = |line: &str| {
-        let mut fields = line.split_whitespace();
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    text.lines().filter_map(line).collect()
-}
-
 /// P1: of two requests none of a lower term starts after the first of a higher one.
 fn check_traces(site: &Site, nodes: &[&str]) {
-    let mut all: Vec<_> = nodes.iter().flat_map(|node| trace_of(site, node)).collect();
-    assert!(!all.is_empty() || !cfg!(debug_assertions), "no request was traced");
-    all.sort_unstable();
-    for pair in all.windows(2) {
-        assert!(
-            pair[0].1 <= pair[1].1,
-            "term {} started a request {} us after term {} had (P1)\n{}",
-            pair[1].1,
-            (pair[1].0 - pair[0].0) / 1_000,
-            pair[0].1,
-            site.report()
-        );
-    }
+    assert_eq!(trace::order_fault(site, nodes), None, "{}", site.report());
 }

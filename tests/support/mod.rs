@@ -18,6 +18,7 @@ pub mod producer;
 pub mod receiver;
 pub mod site;
 pub mod slow_link;
+pub mod trace;
 
 /// The secret key of every scratch site.
 pub const SECRET_KEY: &str = "testsecretkey0000000000000000000000000001";

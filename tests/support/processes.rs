@@ -54,6 +54,11 @@ fn everything() -> Vec<Process> {
     pids.filter_map(find).collect()
 }
 
+/// The numbers of all processes whose name is wanted.
+pub fn named(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    everything().iter().filter(|process| wanted(&process.name)).map(|process| process.pid).collect()
+}
+
 /// Whether it runs: it is there and not merely waiting to be reaped.
 pub fn is_running(pid: u32) -> bool {
     find(pid).is_some_and(|process| !matches!(process.state, 'Z' | 'X'))

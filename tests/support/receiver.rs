@@ -1,4 +1,4 @@
-//! A cloud on loopback: TLS by a CA made on the spot, every signature checked, every record
+//! A cloud nearby: TLS by a CA made on the spot, every signature checked, every record
 //! kept; it can fail in the ways in which clouds fail.
 
 use std::io::{ErrorKind, Read, Write};
@@ -74,6 +74,7 @@ struct Secret {
 pub struct Receiver {
     address: SocketAddr,
     authority: Authority,
+    name: &'static str,
     ca_pem: String,
     shared: Arc<Shared>,
 }
@@ -86,6 +87,11 @@ impl Receiver {
 
     /// Starts a receiver on a free port of an address of this host.
     pub fn start_at(ip: &str) -> Self {
+        Self::start_as(ip, "localhost")
+    }
+
+    /// Starts one that is reached by this name: `localhost` or [`CLOUD_NAME`].
+    pub fn start_as(ip: &str, name: &'static str) -> Self {
         let authority = Authority::new("scratch CA");
         let listener = TcpListener::bind((ip, 0)).expect("receiver: cannot listen");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -100,7 +106,7 @@ impl Receiver {
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
-        Self { address, ca_pem: authority.pem(), authority, shared }
+        Self { address, name, ca_pem: authority.pem(), authority, shared }
     }
 
     /// Its port.
@@ -110,7 +116,7 @@ impl Receiver {
 
     /// Where it is reached, by a name in its certificate.
     pub fn url(&self) -> String {
-        self.url_by("localhost")
+        self.url_by(self.name)
     }
 
     /// Where it is reached, by another name for its address; [`CLOUD_NAME`] is in its

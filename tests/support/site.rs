@@ -4,6 +4,7 @@
 //! looks at every process of it and notes any that has more than one thread.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -19,8 +20,6 @@ use super::receiver::Receiver;
 use super::{ACCESS_KEY, ALERT_THING, HOST_THING, SECRET_KEY, THING};
 use super::{guard, processes};
 
-/// How often conditions are looked at while they are waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a status is waited for: an agent that takes longer is broken.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -106,6 +105,15 @@ pub struct Master {
     pub fenced: bool,
 }
 
+/// Where a node runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What stands before the agent's own command line; nothing: it runs here.
+    pub enter: Vec<String>,
+    /// Where it finds the data directory.
+    pub data: PathBuf,
+}
+
 struct Node {
     child: Child,
     frozen: bool,
@@ -120,8 +128,12 @@ struct Watch {
 
 /// The site; dropped, it takes its processes and its folder along.
 pub struct Site {
+    /// How often conditions are looked at while they are waited for.
+    pub look_every: Duration,
     scratch: PathBuf,
     binary: PathBuf,
+    home: Place,
+    places: BTreeMap<String, Place>,
     nodes: BTreeMap<String, Node>,
     watch: Arc<Watch>,
     watcher: Option<JoinHandle<()>>,
@@ -130,6 +142,20 @@ pub struct Site {
 impl Site {
     /// Makes a data directory by `init` and configures it for `receiver`.
     pub fn new(binary: &Path, receiver: &Receiver, plan: &Plan) -> Self {
+        let mut site = Self::bare(binary);
+        site.home.data = site.scratch.join("data");
+        site.furnish(receiver, plan);
+        site
+    }
+
+    /// A site whose home, where `init` runs, is elsewhere; [`Site::furnish`] comes next.
+    pub fn at(binary: &Path, home: Place) -> Self {
+        let mut site = Self::bare(binary);
+        site.home = home;
+        site
+    }
+
+    fn bare(binary: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("edge-agent-{}-{number}", std::process::id());
@@ -138,16 +164,30 @@ impl Site {
         let watch = Arc::new(Watch::default());
         let watching = Arc::clone(&watch);
         let watcher = Some(thread::spawn(move || watching.run()));
-        let nodes = BTreeMap::new();
-        let site = Self { scratch, binary: binary.to_owned(), nodes, watch, watcher };
-        let mut init = site.command("init");
-        init.arg("--datadirpath").arg(site.data());
+        let home = Place { enter: Vec::new(), data: PathBuf::new() };
+        let (places, nodes) = (BTreeMap::new(), BTreeMap::new());
+        let (binary, look_every) = (binary.to_owned(), Duration::from_millis(20));
+        Self { look_every, scratch, binary, home, places, nodes, watch, watcher }
+    }
+
+    /// Makes the data directory by `init`, and configures it for `receiver`.
+    pub fn furnish(&self, receiver: &Receiver, plan: &Plan) {
+        let mut init = self.command("init");
+        init.arg("--datadirpath").arg(self.data());
         let made = init.output().expect("site: cannot run the agent");
         assert!(made.status.success(), "init: {made:?}");
-        fs::write(site.data().join("ca.pem"), receiver.ca_pem()).expect("site: cannot write");
+        fs::write(self.data().join("ca.pem"), receiver.ca_pem()).expect("site: cannot write");
         let config = configuration(&receiver.url(), plan).to_string();
-        fs::write(site.data().join("edge.json"), config).expect("site: cannot write");
-        site
+        fs::write(self.data().join("edge.json"), config).expect("site: cannot write");
+    }
+
+    /// From now on this node runs there.
+    pub fn put(&mut self, node: &str, place: Place) {
+        self.places.insert(node.to_owned(), place);
+    }
+
+    fn place(&self, node: &str) -> &Place {
+        self.places.get(node).unwrap_or(&self.home)
     }
 
     /// Changes `edge.json`; a node that runs takes it on [`Self::reload`].
@@ -166,7 +206,7 @@ impl Site {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.scratch.join("data")
+        self.home.data.clone()
     }
 
     /// The folder that holds everything of this site.
@@ -195,7 +235,18 @@ impl Site {
 
     /// A command of the agent, free of whatever the environment says to agents.
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_in(&self.home, name)
+    }
+
+    /// A command of the agent, where this node runs.
+    pub fn command_at(&self, node: &str, name: &str) -> Command {
+        self.command_in(self.place(node), name)
+    }
+
+    fn command_in(&self, place: &Place, name: &str) -> Command {
+        let mut line = place.enter.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = Command::new(line.next().expect("the binary at least"));
+        command.args(line);
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("EDGE_") {
                 command.env_remove(key);
@@ -205,9 +256,9 @@ impl Site {
         command
     }
 
-    /// Runs a command at the agent of this node.
+    /// Runs a command at the agent of this node, where it runs.
     pub fn run_at(&self, node: &str, name: &str, arguments: &[&str]) -> Output {
-        let mut command = self.command(name);
+        let mut command = self.command_at(node, name);
         command.arg("--run-dir").arg(self.run_dir(node)).args(arguments);
         command.output().expect("site: cannot run the agent")
     }
@@ -257,8 +308,9 @@ impl Site {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Command {
-        let mut command = self.command("run");
-        command.arg("--datadirpath").arg(self.data()).arg("--run-dir").arg(self.run_dir(node));
+        let place = self.place(node);
+        let mut command = self.command_in(place, "run");
+        command.arg("--datadirpath").arg(&place.data).arg("--run-dir").arg(self.run_dir(node));
         command.args(["--node", name, "--log-level", "debug"]).args(arguments);
         command.env("EDGE_TRACE_CONNECT", self.trace(node)).envs(variables.iter().copied());
         command
@@ -427,7 +479,7 @@ impl Site {
                 "waited {seconds} s in vain for {what}\n{}",
                 self.report()
             );
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(self.look_every);
         }
     }
 
@@ -452,7 +504,9 @@ impl Site {
             };
             let content = fs::read(self.log(node)).unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
-            let lines: Vec<_> = content.lines().collect();
+            let is_noise =
+                |line: &&str| line.contains(" DEBUG rustls") || line.contains(" DEBUG console");
+            let lines: Vec<_> = content.lines().filter(|line| !is_noise(line)).collect();
             let tail = lines[lines.len().saturating_sub(25)..].join("\n    ");
             for part in ["  ", node, ": ", &status, "\n    ", &tail, "\n"] {
                 text.push_str(part);

@@ -31,7 +31,7 @@ impl Port {
         self.send_with_fd(head, body, None)
     }
 
-    /// Like [`Self::send`], with a copy of a descriptor.
+    /// Like [`Self::send`], with a copy of a descriptor: one that only the other side has.
     pub fn send_with_fd(
         &mut self,
         head: &impl Serialize,
@@ -43,6 +43,11 @@ impl Port {
         let sent = send_with_fd(self.socket.as_fd(), &self.outgoing, fd)?;
         self.send_all(&self.outgoing[sent..])?;
         self.send_all(body)
+    }
+
+    /// The socket, for another end.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {

@@ -5,7 +5,7 @@
 //! | SMB | `nobrl` | locks stay on the client: two hosts are granted the same one | unsafe |
 //! | NFS 3 | `nolock`, `local_lock=` `all` or `posix` | the same | unsafe |
 //! | SMB | no `nolease` | while one host alone has the lock file open, its lock may stay with it | remark |
-//! | SMB | `noserverino` | inode numbers are the client's own: a replaced lock file is seen where none is | remark |
+//! | SMB | no `serverino` (what `noserverino` looks like) | inode numbers are the client's own: a replaced lock file is seen where none is | remark |
 //! | SMB | `vers=` below 3 | slow to notice a host that is lost | remark |
 //! | SMB | `file_mode` for more than the owner | everybody on the gateway reads the keys | remark |
 //! | NFS 3 | | a lost host's lock never comes free: takeover by silence | remark |
@@ -87,8 +87,8 @@ fn remarks_on_smb(mount: &Mount) -> Vec<String> {
         say("without nolease a host may keep the lock to itself (SMB leases), and after its loss \
              only silence counts: mount with nolease");
     }
-    if has("noserverino") {
-        say("with noserverino a replaced lock file is seen where there is none, and the master \
+    if !has("serverino") {
+        say("without serverino a replaced lock file is seen where there is none, and the master \
              resigns: mount with serverino");
     }
     if mount.value_of("vers").is_some_and(|version| !version.starts_with('3')) {
@@ -166,8 +166,8 @@ mod tests {
             ("cifs", "vers=3.1.1,nolease,serverino,file_mode=0600", none, &[]),
             ("cifs", "vers=3.1.1,serverino,file_mode=0755", none, &["nolease", "file_mode=0600"]),
             ("cifs", "vers=3.1.1,serverino,posix,file_mode=0755", none, &["nolease"]),
-            ("smb3", "vers=3.0,nolease,noserverino", none, &["noserverino"]),
-            ("cifs", "vers=2.1,nolease", none, &["vers=3.1.1"]),
+            ("smb3", "vers=3.0,nolease", none, &["serverino"]),
+            ("cifs", "vers=2.1,nolease,serverino", none, &["vers=3.1.1"]),
             ("fuse.sshfs", "", none, &[]),
         ] {
             let found = remarks(&mount(kind, options), facts);

@@ -6,15 +6,24 @@
 //!   holds a copy keeps it from coming free.
 //! - L2: a granted lock counts only while the file at the path is the one that we locked.
 //! - L3: while we hold it, the file is opened elsewhere only to be looked at: an OFD lock
-//!   does not end when another descriptor of the file is closed.
+//!   does not end when another descriptor of the file is closed. On SMB it may, see below.
+//! - L4: this process makes no copy of the locked descriptor, and closes none but the last.
+//!
+//! The Linux client of SMB sends an unlock when the process that locked closes any descriptor of
+//! that handle, as with plain POSIX locks (`smb2_unlock_range` goes by the process), and an open
+//! with the same flags is given the handle that is there (`cifs_open`). So on SMB a held lock's
+//! file is not opened a second time, but looked at by its name. That may show a replaced file
+//! late; there the slots decide.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use super::directory::{Root, site_of};
 use super::fault::{cannot, fault_of, foreign, missing};
-use super::file;
+use super::{file, mount};
 use crate::engine::share::{LockSeen, ShareError, ShareFault};
 use crate::engine::slot::HeaderOf;
 use crate::limits::LOCK_OFFSET;
@@ -31,6 +40,8 @@ struct Held {
     file: File,
     device: u64,
     inode: u64,
+    /// Whether opening the file once more could cost us the lock (L3).
+    alone: bool,
 }
 
 impl ShareLock {
@@ -48,15 +59,15 @@ impl ShareLock {
     /// and otherwise gives it up and tries for the new one (L2).
     pub(super) fn try_for(&mut self, root: &Root) -> Result<LockSeen, ShareError> {
         let path = root.lock();
-        let file = match file::open_writable(&path) {
-            Ok(file) => file,
-            Err(error) => {
-                if fault_of(&error) != ShareFault::Other {
-                    self.leave();
-                }
-                return Err(cannot("open", &path, &error));
+        if self.is_alone() {
+            match self.still_at(&path) {
+                Ok(Some(inode)) => return Ok(LockSeen::Held { inode }),
+                Ok(None) => self.leave(),
+                Err(error) => return Err(self.left_if_gone("look at", &path, &error)),
             }
-        };
+        }
+        let file =
+            file::open_writable(&path).map_err(|error| self.left_if_gone("open", &path, &error))?;
         let seen = file.metadata().map_err(|error| cannot("look at", &path, &error))?;
         if let Some(held) = self.held.as_ref().filter(|held| held.is(&seen)) {
             return Ok(LockSeen::Held { inode: held.inode });
@@ -69,12 +80,42 @@ impl ShareLock {
             Ok(TryLock::Busy) => Ok(LockSeen::Busy),
             Ok(TryLock::Held) => {
                 let (device, inode) = (seen.dev(), seen.ino());
-                self.held = Some(Held { file, device, inode });
+                let alone = mount::of(&file).is_ok_and(|mount| mount.is_smb());
+                self.held = Some(Held { file, device, inode, alone });
                 Ok(LockSeen::Held { inode })
             }
             Err(error) if fault_of(&error) == ShareFault::Stale => Ok(LockSeen::Lost),
             Err(error) => Err(cannot("lock", &path, &error)),
         }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.alone)
+    }
+
+    /// The inode of our file, if it is still what stands at the path.
+    fn still_at(&self, path: &Path) -> io::Result<Option<u64>> {
+        let seen = fs::metadata(path)?;
+        Ok(self.held.as_ref().filter(|held| held.is(&seen)).map(|held| held.inode))
+    }
+
+    fn left_if_gone(&mut self, doing: &str, path: &Path, error: &io::Error) -> ShareError {
+        if fault_of(error) != ShareFault::Other {
+            self.leave();
+        }
+        cannot(doing, path, error)
+    }
+
+    /// The inode of the lock file that now stands at the path, of whatever site.
+    pub(super) fn inode_at_path(&self, root: &Root) -> Result<u64, ShareError> {
+        let path = root.lock();
+        let look = |error: &io::Error| cannot("look at", &path, error);
+        if self.is_alone() {
+            return fs::metadata(&path).map(|seen| seen.ino()).map_err(|error| look(&error));
+        }
+        let file = file::open(&path).map_err(|error| cannot("open", &path, &error))?;
+        readable_header(root, &file)?;
+        file.metadata().map(|seen| seen.ino()).map_err(|error| look(&error))
     }
 
     /// Writes a byte inside the locked range through the locked descriptor, and syncs it.
@@ -115,15 +156,6 @@ pub(super) fn check_header(root: &Root) -> Result<(), ShareError> {
     readable_header(root, &file).map(|_| ())
 }
 
-/// The inode of the lock file that now stands at the path, of whatever site.
-pub(super) fn inode_at_path(root: &Root) -> Result<u64, ShareError> {
-    let path = root.lock();
-    let file = file::open(&path).map_err(|error| cannot("open", &path, &error))?;
-    readable_header(root, &file)?;
-    let seen = file.metadata().map_err(|error| cannot("look at", &path, &error))?;
-    Ok(seen.ino())
-}
-
 /// The lock, for who must be alone with a data directory for a moment.
 pub(super) fn alone(root: &Root) -> Result<ShareLock, ShareError> {
     let mut lock = ShareLock::default();
@@ -154,8 +186,6 @@ pub(super) fn is_replaced(error: &ShareError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::testing::Folder;
     use super::*;
 
@@ -168,7 +198,7 @@ mod tests {
         assert_eq!(a.try_for(&root).expect("tried"), LockSeen::Held { inode });
         assert_eq!(a.try_for(&root).expect("tried"), LockSeen::Held { inode });
         assert_eq!(b.try_for(&root).expect("tried"), LockSeen::Busy);
-        assert_eq!(inode_at_path(&root).expect("looked"), inode);
+        assert_eq!(b.inode_at_path(&root).expect("looked"), inode);
         assert_eq!(b.try_for(&root).expect("tried"), LockSeen::Busy, "L3");
         a.leave();
         assert_eq!(b.try_for(&root).expect("tried"), LockSeen::Held { inode });
@@ -205,6 +235,33 @@ mod tests {
         fs::remove_file(root.lock()).expect("gone");
         let error = lock.try_for(&root).expect_err("gone");
         assert!(is_replaced(&error), "{error}");
+        assert!(lock.descriptor().is_none());
+    }
+
+    /// As on SMB, where the file is not opened a second time (L3).
+    #[test]
+    fn a_lock_that_must_be_alone_is_looked_after_by_name() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let mut lock = ShareLock::default();
+        let LockSeen::Held { inode } = lock.try_for(&root).expect("tried") else {
+            panic!("free");
+        };
+        lock.held.as_mut().expect("held").alone = true;
+        assert_eq!(lock.try_for(&root).expect("looked"), LockSeen::Held { inode });
+        assert_eq!(lock.inode_at_path(&root).expect("looked"), inode);
+        let copy = folder.path.join("copy");
+        fs::copy(root.lock(), &copy).expect("copied");
+        fs::rename(&copy, root.lock()).expect("renamed");
+        assert_ne!(lock.inode_at_path(&root).expect("looked"), inode);
+        let LockSeen::Held { inode: new } = lock.try_for(&root).expect("tried") else {
+            panic!("L2: free");
+        };
+        assert_ne!(new, inode);
+        lock.held.as_mut().expect("held").alone = true;
+        fs::remove_file(root.lock()).expect("gone");
+        assert!(is_replaced(&lock.inode_at_path(&root).expect_err("gone")));
+        assert!(is_replaced(&lock.try_for(&root).expect_err("gone")));
         assert!(lock.descriptor().is_none());
     }
 

@@ -51,7 +51,7 @@ use segments::Writer;
 use terms::{LastWrite, Wrote};
 pub use verify::{Finding, SegmentReport, verify};
 
-use crate::edge::channel::Link;
+use crate::edge::channel::{Link, Port};
 use crate::edge::cloud::pair::{BatchHead, Hello};
 use crate::edge::keeper::Place;
 use crate::engine::ident::{NodeName, ShareClass, SiteId, Term};
@@ -291,6 +291,8 @@ impl Share {
     }
 
     /// Takes the uplink's socket, and greets it with a copy of the lock's descriptor if held.
+    ///
+    /// No copy is made in this process, not even to wait in a queue: see `lock`, L4.
     fn attach(&mut self, fd: Option<OwnedFd>) -> Result<ShareOutcome, ShareError> {
         self.uplink = None;
         let unusable = |error: &io::Error| {
@@ -299,10 +301,12 @@ impl Share {
             fault::said(ShareFault::Other, errno, text)
         };
         let socket = fd.ok_or_else(|| unusable(&io::ErrorKind::NotConnected.into()))?;
-        let mut uplink = Link::new(socket).map_err(|error| unusable(&error))?;
         let lock = self.lock.descriptor();
         let hello = Hello { locked: lock.is_some() };
-        if uplink.send(&hello, &[], lock).is_ok() {
+        // the pair is new: there is room for a greeting
+        let mut greeter = Port::new(socket);
+        if greeter.send_with_fd(&hello, &[], lock).is_ok() {
+            let uplink = Link::new(greeter.into_socket()).map_err(|error| unusable(&error))?;
             self.uplink = Some(uplink);
         }
         Ok(ShareOutcome::Done)

@@ -43,6 +43,11 @@ impl Mount {
         }
     }
 
+    /// Whether it is SMB.
+    pub fn is_smb(&self) -> bool {
+        matches!(self.kind.as_str(), "cifs" | "smb3")
+    }
+
     /// Each option.
     pub fn options(&self) -> impl Iterator<Item = &str> {
         self.options.split(',').filter(|option| !option.is_empty())
@@ -57,7 +62,7 @@ impl Mount {
     ///
     /// NFS version 4 shows and ignores them.
     pub fn unsafe_option(&self) -> Option<&str> {
-        let smb = matches!(self.kind.as_str(), "cifs" | "smb3");
+        let smb = self.is_smb();
         let old_nfs = self.kind == "nfs";
         self.options().find(|&option| {
             (smb && option == "nobrl")

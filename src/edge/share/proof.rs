@@ -10,7 +10,7 @@
 //! - R2: with the lock lost the slot is not written: it would say `locked` of a lost lock.
 
 use super::directory::Root;
-use super::lock::{self, ShareLock, is_replaced};
+use super::lock::{ShareLock, is_replaced};
 use super::segments;
 use super::terms::{self, LastWrite, Wrote};
 use crate::engine::ident::Lane;
@@ -33,7 +33,7 @@ pub(super) fn prove(
     }
     let lock = prove_lock(root, held, proof)?;
     if proof.lock == ProofLock::Write && lock == LockSeen::Lost {
-        let verdict = match verify(root, proof, lock, *last) {
+        let verdict = match verify(root, held, proof, lock, *last) {
             Ok(ProofVerdict::Proven) | Err(_) => ProofVerdict::LockLost,
             Ok(worse) => worse,
         };
@@ -44,7 +44,7 @@ pub(super) fn prove(
     {
         return Ok(Proven { verdict, lock });
     }
-    Ok(Proven { verdict: verify(root, proof, lock, *last)?, lock })
+    Ok(Proven { verdict: verify(root, held, proof, lock, *last)?, lock })
 }
 
 fn prove_lock(root: &Root, held: &mut ShareLock, proof: &Proof) -> Result<LockSeen, ShareError> {
@@ -76,6 +76,7 @@ fn write_slot(
 /// Looks at both files afresh.
 fn verify(
     root: &Root,
+    held: &ShareLock,
     proof: &Proof,
     lock: LockSeen,
     last: LastWrite,
@@ -85,7 +86,7 @@ fn verify(
     if verdict != ProofVerdict::Proven {
         return Ok(verdict);
     }
-    let at_path = match lock::inode_at_path(root) {
+    let at_path = match held.inode_at_path(root) {
         Ok(inode) => inode,
         Err(error) if is_replaced(&error) => return Ok(ProofVerdict::Replaced),
         Err(error) => return Err(error),

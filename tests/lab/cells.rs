@@ -1,0 +1,262 @@
+//! What is done to a site, and how long its recovery may take.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::host::Link;
+use crate::mounts;
+use crate::scene::{Bound, NODES, SERVER, Scene, event, pause};
+use crate::server::{self, EXPORT, Share};
+use crate::support::site::Part;
+
+/// One thing that is done to a site.
+pub(crate) struct Cell {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Whether it is tried on this share.
+    pub(crate) on: fn(Share) -> bool,
+    /// How long it may take until all goes on.
+    pub(crate) limit: Limit,
+    /// Does it.
+    pub(crate) run: fn(&mut Scene),
+}
+
+/// All of them, in the order in which they are tried.
+pub(crate) const ALL: [Cell; 17] = [
+    Cell { name: "checked", on: plain, limit: Limit::None, run: mounts::checked },
+    Cell { name: "first-start", on: every, limit: Limit::Lost, run: first_start },
+    Cell { name: "clean-stop", on: every, limit: Limit::Handover, run: clean_stop },
+    Cell { name: "switchover", on: every, limit: Limit::Handover, run: switchover },
+    Cell { name: "killed", on: every, limit: Limit::Death, run: killed },
+    Cell { name: "cut-for-good", on: every, limit: Limit::Lost, run: cut_for_good },
+    Cell { name: "cut-and-healed", on: every, limit: Limit::Lost, run: cut_and_healed },
+    Cell { name: "started-in-a-cut", on: every, limit: Limit::Lost, run: started_in_a_cut },
+    Cell { name: "server-restarted", on: every, limit: Limit::Lost, run: server_restarted },
+    Cell { name: "all-cut", on: every, limit: Limit::Lost, run: all_cut },
+    Cell { name: "frozen", on: every, limit: Limit::Lost, run: frozen },
+    Cell { name: "lock-replaced", on: every, limit: Limit::Lost, run: lock_replaced },
+    Cell { name: "server-killed", on: every, limit: Limit::MixedDeath, run: server_killed },
+    Cell { name: "client-killed", on: every, limit: Limit::MixedDeath, run: client_killed },
+    Cell { name: "late-share", on: every, limit: Limit::Lost, run: mounts::late_share },
+    Cell { name: "guide-mount", on: smb, limit: Limit::None, run: mounts::guide_mount },
+    Cell { name: "root-squash", on: nfs, limit: Limit::None, run: mounts::root_squash },
+];
+
+const fn every(_: Share) -> bool {
+    true
+}
+
+const fn plain(share: Share) -> bool {
+    smb(share) || nfs(share)
+}
+
+const fn smb(share: Share) -> bool {
+    matches!(share, Share::Smb { nolease: false })
+}
+
+const fn nfs(share: Share) -> bool {
+    matches!(share, Share::Nfs(_))
+}
+
+/// What a cell's times are held to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Limit {
+    /// Nothing is measured.
+    None,
+    /// A clean stop, a switchover.
+    Handover,
+    /// The death of the master's process.
+    Death,
+    /// The same where the nodes see different file systems.
+    MixedDeath,
+    /// Everything else.
+    Lost,
+}
+
+impl Limit {
+    /// In s. Where the lock is doubted, three heartbeats of silence come first.
+    pub(crate) const fn bound(self, share: Share) -> Option<Bound> {
+        let (collects, request) = match (self, share) {
+            (Self::None, _) => return None,
+            (Self::Handover, _) => (2.0, 2.0),
+            (Self::Death, Share::Nfs(_)) => (2.0, 9.0),
+            (Self::Death, Share::Smb { .. }) | (Self::MixedDeath, _) => (5.0, 12.0),
+            (Self::Lost, _) => (65.0, 72.0),
+        };
+        Some(Bound { collects, request })
+    }
+}
+
+/// Two nodes start at once on a new data directory: one master.
+fn first_start(scene: &mut Scene) {
+    scene.mount();
+    scene.produce(&NODES);
+    let begin = event();
+    for node in NODES {
+        scene.site.start(node);
+    }
+    let master = scene.wait_takeover(begin, 0);
+    scene.settle(&NODES, &master);
+    scene.check_one_master(&master);
+}
+
+fn clean_stop(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    let (status, took) = scene.site.stop(&master.node);
+    scene.check(status.success(), &format!("the old master ended with {status} after {took:.1?}"));
+    scene.wait_takeover(begin, master.term);
+}
+
+fn switchover(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    let asked = scene.site.run_at(&master.node, "switchover", &[]);
+    scene.check(asked.status.success(), "the switchover was taken");
+    let next = scene.wait_takeover(begin, master.term);
+    scene.check_one_master(&next);
+}
+
+fn killed(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    scene.site.kill(&master.node, Part::Agent);
+    scene.wait_takeover(begin, master.term);
+}
+
+fn cut_for_good(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    scene.cut(&master.node, &[Link::Storage, Link::Management]);
+    scene.wait_takeover(begin, master.term);
+}
+
+fn cut_and_healed(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    scene.cut(&master.node, &[Link::Storage]);
+    let next = scene.wait_takeover(begin, master.term);
+    heal_and_stand_by(scene, &master.node, &next);
+}
+
+/// The old master's network is back: it stands by and starts no request.
+fn heal_and_stand_by(scene: &mut Scene, old: &str, next: &crate::support::site::Master) {
+    let begun = scene.begun(old);
+    scene.host(old).heal(Link::Storage);
+    scene.check_one_master(next);
+    scene.wait_flow();
+    let more = scene.begun(old) - begun;
+    scene.check(more == 0, &format!("the old master began {more} requests after its return"));
+}
+
+/// On SMB the lock never left the old master's host: the server grants it to the newcomer.
+fn started_in_a_cut(scene: &mut Scene) {
+    scene.mount();
+    scene.site.start(NODES[0]);
+    let master = scene.site.wait_fenced(0);
+    scene.produce(&NODES);
+    scene.settle(&NODES[..1], &master);
+    let begin = event();
+    scene.cut(&master.node, &[Link::Storage]);
+    scene.site.start(NODES[1]);
+    let next = scene.wait_takeover(begin, master.term);
+    heal_and_stand_by(scene, &master.node, &next);
+}
+
+fn server_restarted(scene: &mut Scene) {
+    scene.mount();
+    scene.start(&NODES);
+    server::stop(scene.share);
+    pause(3);
+    server::start(scene.share);
+    scene.wait_recovery(&NODES, event());
+    let master = scene.site.wait_fenced(0);
+    scene.check_one_master(&master);
+}
+
+/// Nobody has the share for two minutes: nothing is forwarded past the lease.
+fn all_cut(scene: &mut Scene) {
+    scene.mount();
+    scene.start(&NODES);
+    for node in NODES {
+        scene.cut(node, &[Link::Storage]);
+    }
+    pause(20);
+    let begun: usize = NODES.iter().map(|node| scene.begun(node)).sum();
+    let stalled = NODES.iter().filter(|node| says(scene, node, "share-stalled")).count();
+    scene.check(stalled == 2, &format!("{stalled} of 2 nodes say share-stalled"));
+    pause(100);
+    let more = NODES.iter().map(|node| scene.begun(node)).sum::<usize>() - begun;
+    scene.check(more == 0, &format!("{more} requests began without the share"));
+    for node in NODES {
+        scene.host(node).heal(Link::Storage);
+    }
+    scene.wait_recovery(&NODES, event());
+    let master = scene.site.wait_fenced(0);
+    scene.check_one_master(&master);
+}
+
+fn says(scene: &Scene, node: &str, condition: &str) -> bool {
+    let status = scene.site.status(node).unwrap_or_default();
+    status["conditions"].to_string().contains(condition)
+}
+
+fn frozen(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let frozen_ns = event();
+    scene.site.freeze(&master.node);
+    let begun = scene.begun(&master.node);
+    let next = scene.wait_takeover(frozen_ns, master.term);
+    scene.site.thaw(&master.node);
+    scene.check_one_master(&next);
+    scene.wait_flow();
+    let more = scene.begun(&master.node) - begun;
+    scene.check(more == 0, &format!("the resumed master began {more} requests"));
+}
+
+/// Somebody on the file server puts another file in the lock file's place.
+fn lock_replaced(scene: &mut Scene) {
+    scene.mount();
+    scene.start(&NODES);
+    let lock = PathBuf::from(EXPORT).join(&scene.folder).join("edge.lock");
+    let other = lock.with_extension("other");
+    fs::copy(&lock, &other).expect("the lock file can be copied");
+    let owner = Some(server::USER);
+    std::os::unix::fs::chown(&other, owner, owner).expect("we are root");
+    fs::rename(&other, &lock).expect("the copy can take its place");
+    let begin = event();
+    // whether and when the master can see it is the file system's affair
+    pause(40);
+    scene.wait_recovery(&NODES, begin);
+    let master = scene.site.wait_fenced(0);
+    scene.check_one_master(&master);
+}
+
+/// The file server is a gateway too, and master: its node sees another class than the other.
+fn server_killed(scene: &mut Scene) {
+    mixed(scene, &[SERVER, NODES[0]]);
+}
+
+fn client_killed(scene: &mut Scene) {
+    mixed(scene, &[NODES[0], SERVER]);
+}
+
+fn mixed(scene: &mut Scene, nodes: &[&str; 2]) {
+    scene.mount();
+    let master = scene.start(nodes);
+    let classes: Vec<_> = nodes.iter().map(|node| class(scene, node)).collect();
+    scene.check(classes[0] != classes[1], &format!("they see {} and {}", classes[0], classes[1]));
+    let begin = event();
+    scene.site.kill(&master.node, Part::Agent);
+    scene.wait_takeover(begin, master.term);
+}
+
+fn class(scene: &Scene, node: &str) -> String {
+    scene.site.status(node).unwrap_or_default()["share"]["class"].to_string()
+}
