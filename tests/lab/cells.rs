@@ -81,8 +81,10 @@ impl Limit {
             (Self::None, _) => return None,
             (Self::Handover, _) => (2.0, 2.0),
             (Self::Death, Share::Nfs(_)) => (2.0, 9.0),
+            // a lock that SMB leaves with its host is not known to the file server itself, which
+            // sees that it does not exclude, and goes by silence
+            (Self::Lost, _) | (Self::MixedDeath, Share::Smb { nolease: false }) => (65.0, 72.0),
             (Self::Death, Share::Smb { .. }) | (Self::MixedDeath, _) => (5.0, 12.0),
-            (Self::Lost, _) => (65.0, 72.0),
         };
         Some(Bound { collects, request })
     }
