@@ -35,9 +35,9 @@ pub(crate) const ALL: [Cell; 18] = [
     Cell { name: "all-cut", on: every, limit: Limit::Lost, run: all_cut },
     Cell { name: "frozen", on: every, limit: Limit::Lost, run: frozen },
     Cell { name: "lock-replaced", on: every, limit: Limit::Lost, run: lock_replaced },
-    Cell { name: "server-master", on: every, limit: Limit::None, run: server_master },
-    Cell { name: "server-killed", on: every, limit: Limit::MixedDeath, run: server_killed },
-    Cell { name: "client-killed", on: every, limit: Limit::MixedDeath, run: client_killed },
+    Cell { name: "server-master", on: nfs, limit: Limit::None, run: server_master },
+    Cell { name: "server-killed", on: nfs, limit: Limit::MixedDeath, run: server_killed },
+    Cell { name: "client-killed", on: nfs, limit: Limit::MixedDeath, run: client_killed },
     Cell { name: "late-share", on: every, limit: Limit::Lost, run: mounts::late_share },
     Cell { name: "guide-mount", on: smb, limit: Limit::None, run: mounts::guide_mount },
     Cell { name: "root-squash", on: nfs, limit: Limit::None, run: mounts::root_squash },
@@ -81,9 +81,7 @@ impl Limit {
             (Self::None, _) => return None,
             (Self::Handover, _) => (2.0, 2.0),
             (Self::Death, Share::Nfs(_)) => (2.0, 9.0),
-            // a lock that SMB leaves with its host is not known to the file server itself, which
-            // sees that it does not exclude, and goes by silence
-            (Self::Lost, _) | (Self::MixedDeath, Share::Smb { nolease: false }) => (65.0, 72.0),
+            (Self::Lost, _) => (65.0, 72.0),
             (Self::Death, Share::Smb { .. }) | (Self::MixedDeath, _) => (5.0, 12.0),
         };
         Some(Bound { collects, request })
@@ -243,6 +241,10 @@ fn lock_replaced(scene: &mut Scene) {
 
 /// The file server is a gateway too, and master: the other node sees that it lives, for longer
 /// than silence is waited for.
+///
+/// Not on SMB: Samba does not tell its clients of what is written beside it, so that they keep
+/// reading old slots and are granted the lock. A file server that is a gateway has to mount its
+/// own share there, as the others do.
 fn server_master(scene: &mut Scene) {
     scene.mount();
     let master = scene.start(&[SERVER, NODES[0]]);
