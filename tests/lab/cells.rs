@@ -52,7 +52,7 @@ const fn plain(share: Share) -> bool {
 }
 
 const fn smb(share: Share) -> bool {
-    matches!(share, Share::Smb { nolease: false })
+    matches!(share, Share::Smb { tuned: false })
 }
 
 const fn nfs(share: Share) -> bool {
