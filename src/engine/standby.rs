@@ -130,8 +130,7 @@ impl Engine {
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
             self.wish = None;
         }
-        let decision =
-            self.sight.decide(now.ms, &self.host.node, self.class, self.host.alone, &self.settings);
+        let decision = self.sight.decide(now.ms, &self.host, self.class, &self.settings);
         if decision != Decision::Wait && !all {
             // All slots are read before any decision.
             self.all_due_ms = now.ms;

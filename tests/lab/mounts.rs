@@ -34,12 +34,8 @@ pub(crate) fn checked(scene: &mut Scene) {
             (",nolock", &["class nfs4"], &["nolock"]),
         ],
         Share::Smb { .. } => &[
-            (
-                "",
-                &["class doubtful", "nolease", "closetimeo"],
-                &["file_mode", "serverino", "vers="],
-            ),
-            (",nolease,closetimeo=0", &["class doubtful"], &["nolease", "closetimeo"]),
+            ("", &["class doubtful", "closetimeo"], &["file_mode", "serverino", "vers="]),
+            (",nolease,closetimeo=0", &["class doubtful"], &["closetimeo"]),
             (",noserverino", &["without serverino"], &[]),
             (",nobrl", &["fail  mount", "nobrl"], &[]),
             (",file_mode=0644", &["file_mode=0600"], &[]),
