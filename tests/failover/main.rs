@@ -1,7 +1,7 @@
 //! Real processes on a real data directory, killed, frozen and cheated; a TLS receiver that
 //! checks every request.
 //!
-//! The fast run does three rounds of each; `EDGE_LONG=1` as many as each test names.
+//! The fast run does two rounds of each; `EDGE_LONG=1` as many as each test names.
 //! `EDGE_KEEP=1` keeps the scratch folders; those of failed tests stay anyway.
 //!
 //! Times are waited for with generous limits, never asserted to be short: this runs on busy
@@ -42,7 +42,7 @@ const LOAD: u64 = 2_000;
 
 /// How many rounds to do: `long` only if asked for.
 fn rounds(long: usize) -> usize {
-    if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 3 }
+    if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 2 }
 }
 
 /// Whose turn it is; only held.
