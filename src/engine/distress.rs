@@ -347,7 +347,11 @@ impl Distress {
         }
         let wanted = |condition: &Condition| condition.level() >= least;
         let wish = |condition| Some((condition, self.entries[condition as usize].telling.wish()?));
-        let (condition, phase) = Condition::ALL.into_iter().filter(wanted).find_map(wish)?;
+        // in turn, so that one that the cloud will not have holds up no other
+        let turns =
+            Condition::ALL.into_iter().cycle().skip(self.failures as usize % Condition::ALL.len());
+        let mut turns = turns.take(Condition::ALL.len()).filter(wanted);
+        let (condition, phase) = turns.find_map(wish)?;
         let deadline_ms = now.ms + u64::from(settings.timeout_ms);
         self.caller = Caller::Calling { condition, phase, deadline_ms };
         let entry = &mut self.entries[condition as usize];

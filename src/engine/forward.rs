@@ -20,6 +20,7 @@
 //! - F6: what was refused for good is in the declined store before the cursor passes it; what
 //!   that says of us or the URL pauses everything, 1 min doubling to 1 h. Meanwhile the files
 //!   that credentials stand in are read again now and then: a change ends the pause.
+//! - F7: alerts go first, but one that fails never holds up readings: its lane waits by itself.
 
 use heapless::Vec;
 
@@ -103,6 +104,17 @@ pub enum Settled {
     Accepted,
     /// The cloud will not have a thing, which is left alone for a while.
     ThingRefused,
+    /// The cloud takes readings and no alerts: these wait by themselves.
+    AlertsPutOff,
+}
+
+const LATE: &str = "no answer in time";
+
+/// The alert lane's own wait (F7).
+#[derive(Clone, Copy, Default, Debug)]
+struct AlertsWait {
+    not_before_ms: u64,
+    doublings: u32,
 }
 
 /// The uplink's books.
@@ -121,6 +133,9 @@ pub struct Forward {
     doublings: u32,
     wait_until_ms: u64,
     pause_ms: u32,
+    alerts_wait: AlertsWait,
+    /// The last batch of readings was accepted.
+    takes_readings: bool,
     reread_due_ms: u64,
     sizing: [Sizing; 2],
     status: u16,
@@ -148,6 +163,8 @@ impl Forward {
             doublings: 0,
             wait_until_ms: 0,
             pause_ms: 0,
+            alerts_wait: AlertsWait::default(),
+            takes_readings: false,
             reread_due_ms: 0,
             sizing: Lane::ALL.map(Sizing::new),
             status: 0,
@@ -182,9 +199,22 @@ impl Forward {
 
     /// Forgets back-off and pause: the configuration changed, or a request was accepted.
     pub fn try_at_once(&mut self) {
+        self.alerts_wait = AlertsWait::default();
+        self.forget_wait();
+    }
+
+    fn forget_wait(&mut self) {
         self.doublings = 0;
         self.wait_until_ms = 0;
         self.pause_ms = 0;
+    }
+
+    /// No request of this lane starts before this, whatever else may (F7).
+    pub fn lane_not_before_ms(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Alerts => self.alerts_wait.not_before_ms,
+            Lane::Readings => 0,
+        }
     }
 
     /// Forgets a pause for wrong credentials, if there is one.
@@ -314,7 +344,17 @@ impl Forward {
             Step::Done => {
                 self.succeed();
                 self.delivered_once = true;
+                match batch.lane {
+                    Lane::Alerts => self.alerts_wait = AlertsWait::default(),
+                    Lane::Readings => self.takes_readings = true,
+                }
                 Settled::Delivered(batch)
+            }
+            Step::Again if batch.lane == Lane::Alerts => {
+                self.put_alerts_off(now_ms, false, outcome.retry_after_ms)
+            }
+            Step::Pause { records: 0 } if batch.lane == Lane::Alerts => {
+                self.put_alerts_off(now_ms, true, None)
             }
             Step::Ahead => {
                 self.succeed();
@@ -331,6 +371,40 @@ impl Forward {
                 Settled::Refused { lane: batch.lane, records }
             }
         }
+    }
+
+    /// An alert was not accepted: readings go on, and what becomes of them says whether it is
+    /// the cloud that fails, or only its address for alerts (F7).
+    fn put_alerts_off(
+        &mut self,
+        now_ms: u64,
+        is_refusal: bool,
+        retry_after_ms: Option<u32>,
+    ) -> Settled {
+        let (least_ms, most_ms) = if is_refusal {
+            (PAUSE_MS_MIN, PAUSE_MS_MAX)
+        } else {
+            (BACKOFF_MS_MIN, BACKOFF_MS_MAX)
+        };
+        let doublings = self.alerts_wait.doublings;
+        let span_ms = least_ms.saturating_mul(1 << doublings.min(16)).min(most_ms);
+        let wait_ms = if is_refusal { span_ms.into() } else { self.draw(span_ms.into()) };
+        let asked_ms = u64::from(retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MS_MAX));
+        self.alerts_wait = AlertsWait {
+            not_before_ms: now_ms + wait_ms.max(asked_ms).max(1),
+            doublings: doublings.saturating_add(1),
+        };
+        if self.takes_readings {
+            return Settled::AlertsPutOff;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if is_refusal {
+            self.standing = Standing::Refused;
+            self.put_reread_off(now_ms);
+            return Settled::Refused { lane: Lane::Alerts, records: 0 };
+        }
+        self.standing = Standing::Unreachable;
+        Settled::Again
     }
 
     fn settle_replay(
@@ -393,7 +467,11 @@ impl Forward {
     }
 
     fn succeed(&mut self) {
-        self.try_at_once();
+        if self.standing != Standing::Good {
+            // what held up alerts may have been the same
+            self.alerts_wait = AlertsWait::default();
+        }
+        self.forget_wait();
         self.standing = Standing::Good;
         self.failures = 0;
         self.status = 0;
@@ -403,6 +481,7 @@ impl Forward {
     /// We or the URL are wrong: nothing is sent for a while (F6).
     pub fn pause(&mut self, now_ms: u64) {
         self.standing = Standing::Refused;
+        self.takes_readings = false;
         self.failures = self.failures.saturating_add(1);
         self.pause_ms = (self.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
         self.wait_until_ms = now_ms + u64::from(self.pause_ms);
@@ -411,7 +490,8 @@ impl Forward {
 
     /// When the files that credentials stand in are to be read again; `u64::MAX`: not at all.
     pub fn reread_due_ms(&self) -> u64 {
-        let paused = self.standing == Standing::Refused && self.reread_due_ms < self.wait_until_ms;
+        let paused = self.standing == Standing::Refused
+            && self.reread_due_ms < self.wait_until_ms.max(self.alerts_wait.not_before_ms);
         if paused { self.reread_due_ms } else { u64::MAX }
     }
 
@@ -424,8 +504,15 @@ impl Forward {
     pub fn time_out(&mut self, now_ms: u64) {
         if let Some(Job::Batch(batch)) = self.job {
             self.sizing(batch.lane).time_out(&batch.fetched);
+            if batch.lane == Lane::Alerts {
+                self.job = None;
+                self.status = 0;
+                self.reason = Reason::try_from(LATE).unwrap_or_default();
+                self.put_alerts_off(now_ms, false, None);
+                return;
+            }
         }
-        self.fail(now_ms, "no answer in time");
+        self.fail(now_ms, LATE);
     }
 
     /// The uplink is gone: what it was sending, if anything, is sent again (F5).
@@ -483,6 +570,7 @@ impl Forward {
         let span_ms =
             BACKOFF_MS_MIN.saturating_mul(1 << self.doublings.min(16)).min(BACKOFF_MS_MAX);
         self.standing = Standing::Unreachable;
+        self.takes_readings = false;
         self.failures = self.failures.saturating_add(1);
         self.doublings = self.doublings.saturating_add(1);
         let jitter_ms = self.draw(u64::from(span_ms));
@@ -504,4 +592,95 @@ pub fn ranges_of(batch: &Batch, from_term: Term) -> Ranges {
     let last_seq = batch.fetched.first_seq + u64::from(batch.fetched.count) - 1;
     let first_seq = batch.fetched.first_seq;
     Ranges::of(RecordRange { term: from_term, lane: batch.lane, first_seq, last_seq })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ident::Cursor;
+
+    struct Trial {
+        forward: Forward,
+        replay: Replay,
+        now_ms: u64,
+    }
+
+    impl Trial {
+        fn new() -> Self {
+            let mut forward = Forward::new(7);
+            forward.begin(0, &Settings::default());
+            Self { forward, replay: Replay::default(), now_ms: 1_000 }
+        }
+
+        /// Sends a record of a lane, and hears this of it.
+        fn send(&mut self, lane: Lane, verdict: Verdict, status: u16) -> Settled {
+            let settings = Settings::default();
+            let request = self.forward.next_request();
+            let next = Cursor { term: 1, segment: 1, offset: 90, seq: 2 };
+            let fetched = Fetched {
+                request,
+                first_seq: 1,
+                count: 1,
+                bytes: 50,
+                next,
+                at_end: false,
+                missing: false,
+                damaged: 0,
+                damaged_bytes: 0,
+            };
+            let batch = Batch { lane, fetched_ms: self.now_ms, fetched };
+            self.forward.begin_job(self.now_ms, Job::Batch(batch), &settings);
+            let reason = Reason::try_from("why").expect("short");
+            let outcome = CloudOutcome { request, verdict, status, retry_after_ms: None, reason };
+            let settled = self.forward.settle(self.now_ms, &outcome, &settings, &mut self.replay);
+            settled.expect("our request")
+        }
+
+        /// Whether readings may be sent now, and alerts.
+        fn may_send(&self) -> (bool, bool) {
+            let all = self.now_ms >= self.forward.wait_until_ms();
+            let lane = |lane| all && self.now_ms >= self.forward.lane_not_before_ms(lane);
+            (lane(Lane::Readings), lane(Lane::Alerts))
+        }
+    }
+
+    #[test]
+    fn an_alert_that_fails_holds_up_no_readings() {
+        for (verdict, status) in
+            [(Verdict::Retry, 503), (Verdict::Retry, 500), (Verdict::BadCredentials, 403)]
+        {
+            let mut trial = Trial::new();
+            // nothing is known of the cloud yet: it may be the whole of it that fails
+            assert_ne!(trial.send(Lane::Alerts, verdict, status), Settled::AlertsPutOff);
+            assert_eq!(trial.may_send(), (true, false), "{status}");
+            trial.send(Lane::Readings, Verdict::Accepted, 200);
+            assert_eq!(trial.may_send(), (true, true), "it may be over");
+            let mut waited_ms = 0;
+            for _ in 0..12 {
+                assert_eq!(trial.send(Lane::Alerts, verdict, status), Settled::AlertsPutOff);
+                assert_eq!(trial.may_send(), (true, false), "{status}: F7");
+                trial.send(Lane::Readings, Verdict::Accepted, 200);
+                assert_eq!(trial.may_send(), (true, false), "{status}: alerts wait on");
+                assert_eq!(trial.forward.failures(), 0);
+                let until_ms = trial.forward.lane_not_before_ms(Lane::Alerts);
+                waited_ms += until_ms - trial.now_ms;
+                trial.now_ms = until_ms;
+            }
+            let most_ms = if status == 403 { 12 * PAUSE_MS_MAX } else { 12 * BACKOFF_MS_MAX };
+            assert!(waited_ms <= u64::from(most_ms), "{status}: {waited_ms}");
+            trial.forward.try_at_once();
+            assert_eq!(trial.may_send(), (true, true), "the configuration changed");
+        }
+    }
+
+    #[test]
+    fn readings_that_fail_hold_up_alerts() {
+        let mut trial = Trial::new();
+        trial.send(Lane::Readings, Verdict::Retry, 503);
+        assert_eq!(trial.may_send(), (false, false));
+        trial.now_ms = trial.forward.wait_until_ms();
+        trial.send(Lane::Readings, Verdict::BadCredentials, 401);
+        assert_eq!(trial.may_send(), (false, false));
+        assert_eq!(trial.forward.wait_until_ms() - trial.now_ms, u64::from(PAUSE_MS_MIN));
+    }
 }

@@ -428,7 +428,11 @@ impl Engine {
     /// No append, and no segment for one, before this: after a failure, or while the reserve
     /// is not there.
     fn append_not_before_ms(&self) -> u64 {
-        if self.reserve.is_awaited() { u64::MAX } else { self.tenure.append_not_before_ms }
+        if self.reserve.is_awaited() && !self.host.alone {
+            u64::MAX
+        } else {
+            self.tenure.append_not_before_ms
+        }
     }
 
     pub(super) fn append_due_ms(&self) -> u64 {

@@ -63,6 +63,7 @@ pub enum Note {
     CloudDeclining { status: u16, reason: Reason },
     CloudAccepting,
     ThingRefused { reason: Reason },
+    AlertsPutOff { reason: Reason },
     JournalFill { told: Told, bytes: u64, bytes_max: u64 },
     Store(StoreNote),
     RequestLate { after_ms: u64 },
@@ -136,6 +137,7 @@ impl Note {
             | Self::KeeperGone
             | Self::Mount { is_unsafe: false, .. }
             | Self::ThingRefused { .. }
+            | Self::AlertsPutOff { .. }
             | Self::RequestLate { .. }
             | Self::UplinkGone
             | Self::SegmentMissing { .. }
@@ -193,6 +195,9 @@ impl fmt::Display for Note {
             Self::CloudAccepting => write!(out, "cloud: accepts records again"),
             Self::ThingRefused { reason } => {
                 write!(out, "cloud: refuses a thing's registration or heartbeat: {reason}")
+            }
+            Self::AlertsPutOff { reason } => {
+                write!(out, "cloud: takes readings, but no alerts: {reason}")
             }
             Self::JournalFill { told, bytes, bytes_max } => {
                 write!(out, "journal: {bytes} of {bytes_max} bytes: {}", told.text())

@@ -28,7 +28,8 @@
 //! - R4: it takes turns with batches of readings, and alerts of the journal go before both. The
 //!   first turn is its own: with wrong credentials it ends there, and nothing was declined.
 //! - R5: when single records are refused one after another and none is accepted in between, it
-//!   is not the records: it ends. What it put back stands behind what it has not tried.
+//!   is not the records: it ends; and so it does when nothing comes of it for long, since each try
+//!   takes a turn from the records of the journal. What it put back stands behind what it has not tried.
 
 use core::fmt::{self, Write as _};
 
@@ -41,6 +42,9 @@ use super::store::{Position, PutBack, ReplayFetch, Replayed, StoreNote, StoreOrd
 const SERVER_ERRORS_MAX: u32 = 8;
 /// So many time-outs in a row halve a batch.
 const TIMEOUTS_MAX: u32 = 2;
+/// So many tries in a row without an answer that decides end a replay (R5): enough to find one
+/// record among many that is never answered.
+const UNANSWERED_MAX: u32 = 24;
 /// So many single records refused in a row end a replay (R5).
 const REFUSED_ROW_MAX: u32 = 64;
 
@@ -70,6 +74,8 @@ struct Run {
     server_errors: u32,
     timeouts: u32,
     refused_row: u32,
+    /// Tries in a row that came to nothing.
+    unanswered: u32,
     /// Failures of the store in a row, and when it is asked again.
     failures: u32,
     not_before_ms: u64,
@@ -114,6 +120,7 @@ impl Replay {
             server_errors: 0,
             timeouts: 0,
             refused_row: 0,
+            unanswered: 0,
             failures: 0,
             not_before_ms: 0,
         });
@@ -194,6 +201,7 @@ impl Replay {
             Verdict::Accepted => {
                 run.records_limit = run.records_limit.saturating_mul(2);
                 run.refused_row = 0;
+                run.unanswered = 0;
                 run.settling = Some(Settling::Forget);
                 Step::Done
             }
@@ -210,6 +218,11 @@ impl Replay {
                 if run.server_errors >= SERVER_ERRORS_MAX {
                     run.refuse(batch, outcome);
                 }
+                run.unanswered += 1;
+                if run.unanswered >= UNANSWERED_MAX {
+                    let reason = &outcome.reason;
+                    self.stop(format_args!("the cloud does not take it: {reason}"));
+                }
                 Step::Again
             }
         }
@@ -222,6 +235,10 @@ impl Replay {
         if run.timeouts >= TIMEOUTS_MAX {
             run.timeouts = 0;
             run.halve();
+        }
+        run.unanswered += 1;
+        if run.unanswered >= UNANSWERED_MAX {
+            self.stop(format_args!("the cloud does not answer"));
         }
     }
 

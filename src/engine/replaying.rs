@@ -107,7 +107,7 @@ impl Engine {
 
     /// The next batch: of the journal, or of a replay (R4).
     pub(super) fn order_batch(&mut self, now: Now, out: &mut Out<'_>) -> bool {
-        let alerts = self.journal.batch_due_ms(Lane::Alerts, &self.settings) <= now.ms
+        let alerts = self.batch_due_ms(Lane::Alerts) <= now.ms
             && self.journal.next_read(Lane::Alerts) != Read::Nothing;
         if self.replay.has_turn && !alerts && self.order_replay(now, out) {
             return true;

@@ -10,6 +10,7 @@
 //! | `Unknown` | go on | `Kept` or `NoRoom`, once a fenced master has tried to make it |
 //! | `Kept` | go on, and fail while the share is full | `GivenUp`, by a claim, a slot or a proof that failed |
 //! | `NoRoom`, `GivenUp` | wait | `Kept`, once there is room: tried again every few seconds |
+//! | any | | `Unknown`, when an order fails for another reason than want of space |
 //!
 //! # Invariants
 //!
@@ -150,6 +151,8 @@ impl Reserve {
                 self.gives_up = false;
             }
             None => {
+                // nobody knows whether it is there: that is no reason to journal nothing
+                self.state = State::Unknown;
                 self.gives_up = false;
                 self.give_up_from_ms = soon_ms;
                 self.make_due_ms = now_ms + u64::from(RESIGN_WAIT_MS_MAX);
@@ -235,7 +238,7 @@ mod tests {
             (Some(ReserveSeen::NoRoom), [NoRoom; 4]),
             (Some(ReserveSeen::GivenUp), [GivenUp; 4]),
             (Some(ReserveSeen::Nothing), [GivenUp; 4]),
-            (None, [Unknown, Kept, NoRoom, GivenUp]),
+            (None, [Unknown; 4]),
         ];
         for (seen, next) in rows {
             for (state, next) in [Unknown, Kept, NoRoom, GivenUp].into_iter().zip(next) {

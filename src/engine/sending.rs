@@ -83,8 +83,7 @@ impl Engine {
         }
         // `next_read` first steps over terms that left nothing.
         let records = LANES_BY_RANK.into_iter().any(|lane| {
-            self.journal.batch_due_ms(lane, &self.settings) <= now.ms
-                && self.journal.next_read(lane) != Read::Nothing
+            self.batch_due_ms(lane) <= now.ms && self.journal.next_read(lane) != Read::Nothing
         });
         let replay = self.replay.due_ms() <= now.ms;
         records || replay || self.forward.thing_due(now.ms).is_some()
@@ -108,8 +107,14 @@ impl Engine {
             && self.may_send(now_ms)
     }
 
+    /// When a batch of a lane is due.
+    pub(super) fn batch_due_ms(&self, lane: Lane) -> u64 {
+        let due_ms = self.journal.batch_due_ms(lane, &self.settings);
+        due_ms.max(self.forward.lane_not_before_ms(lane))
+    }
+
     fn lane_due_ms(&self) -> u64 {
-        let due_ms = |lane| self.journal.batch_due_ms(lane, &self.settings);
+        let due_ms = |lane| self.batch_due_ms(lane);
         due_ms(Lane::Readings).min(due_ms(Lane::Alerts))
     }
 
@@ -128,7 +133,7 @@ impl Engine {
 
     pub(super) fn order_fetch(&mut self, now: Now, out: &mut Out<'_>) -> bool {
         for lane in LANES_BY_RANK {
-            if self.journal.batch_due_ms(lane, &self.settings) > now.ms {
+            if self.batch_due_ms(lane) > now.ms {
                 continue;
             }
             match self.journal.next_read(lane) {
@@ -237,8 +242,17 @@ impl Engine {
                 }
                 return;
             }
+            Settled::AlertsPutOff => {
+                if !core::mem::replace(&mut self.tenure.alerts_put_off_told, true) {
+                    out(Effect::Note(Note::AlertsPutOff { reason: outcome.reason.clone() }));
+                }
+                return;
+            }
             Settled::Accepted => {}
             Settled::Delivered(batch) => {
+                if batch.lane == Lane::Alerts {
+                    self.tenure.alerts_put_off_told = false;
+                }
                 let next = self.forward.sizing(batch.lane).past(batch.fetched.next);
                 // Past what was tried ahead, the end that was seen is not that of `next`.
                 let at_end = batch.fetched.at_end && next == batch.fetched.next;

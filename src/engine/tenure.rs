@@ -13,6 +13,7 @@ pub(super) struct Tenure {
     pub(super) refused: Option<Refused>,
     pub(super) declining: Declining,
     pub(super) thing_refused_told: bool,
+    pub(super) alerts_put_off_told: bool,
     /// The lock came back while an uplink without a copy of it lives.
     pub(super) lock_pending: bool,
     pub(super) fenced_told: bool,
@@ -39,6 +40,7 @@ impl Tenure {
             refused: None,
             declining: Declining::default(),
             thing_refused_told: false,
+            alerts_put_off_told: false,
             lock_pending: false,
             fenced_told: false,
             lease_over_told: false,

@@ -38,7 +38,8 @@
 //!   end reaches is bounded; beyond it a record may stand there twice, under one identity.
 //! - X4: a file that failed is cut back to what was synced and never written again; no file of
 //!   an earlier keeper is.
-//! - X5: all files together stay within the bound, as far as one entry does; whole files
+//! - X5: all files together stay within the bound, as far as one entry does and nothing is put
+//!   back; whole files
 //!   make room, the oldest first, and their entries are counted. A file of a newer format is
 //!   neither deleted nor counted.
 //! - X6: a damaged entry is passed over; what no whole entry follows is a torn tail.
@@ -256,8 +257,12 @@ impl Store {
         if writer.gathered.len() >= GATHER_BYTES { write(root, writer) } else { Ok(()) }
     }
 
-    /// X5. The file that is being written stays.
+    /// X5. The file that is being written stays; and all do while a record is put back, whose old
+    /// entry may be the only one, and whose neighbours are still to be tried.
     fn make_room(&mut self, root: &Root, bytes: u64, bytes_max: u64) -> Result<(), ShareError> {
+        if self.putting_back.is_some() {
+            return Ok(());
+        }
         let open = self.writer.as_ref().map(|writer| writer.name);
         loop {
             let ours = || self.files.iter().filter(|stored| !stored.is_left);
@@ -270,7 +275,7 @@ impl Store {
             let name = self.files[oldest].name;
             match files::read(root, name) {
                 Ok(Content::Ours(held)) => {
-                    let forgotten = files::forgotten(root)?.max(self.putting_back);
+                    let forgotten = files::forgotten(root)?;
                     file::delete(&name.path(root))?;
                     self.owed.1 += reading::count(root, name, &held, forgotten);
                     self.files.remove(oldest);

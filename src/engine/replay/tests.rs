@@ -143,13 +143,22 @@ fn wrong_credentials_end_it_and_its_entries_stay() {
 #[test]
 fn a_failing_cloud_gets_the_same_again() {
     let mut trial = Trial::new(700);
-    trial.run(30, |_| (Verdict::Retry, 503));
+    trial.run(15, |_| (Verdict::Retry, 503));
     trial.run(5, |_| (Verdict::Unknown, 0));
     assert!(trial.steps.iter().all(|step| *step == Step::Again));
     assert!(trial.accepted.is_empty() && trial.put_back.is_empty());
     assert_eq!(trial.read(), Some(1..501), "as large as ever");
     trial.run(5, |_| (Verdict::Accepted, 200));
     assert_eq!(trial.accepted.len(), 700);
+}
+
+#[test]
+fn what_is_never_answered_ends_it_and_stays() {
+    let mut trial = Trial::new(10);
+    trial.run(100, |_| (Verdict::Retry, 503));
+    assert_eq!(trial.requests, UNANSWERED_MAX, "R5");
+    assert!(!trial.replay.is_on() && trial.accepted.is_empty() && trial.put_back.is_empty());
+    assert_eq!(trial.replay.status().reason, "the cloud does not take it: why");
 }
 
 #[test]

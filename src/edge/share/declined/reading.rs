@@ -102,7 +102,12 @@ pub(super) fn forget(root: &Root, through: Position) -> Result<u32, ShareError> 
 pub(super) fn purge(root: &Root, gone: &mut u64) -> Result<(), ShareError> {
     let after = files::forgotten(root)?;
     let mut outcome = Ok(());
-    for name in files::list(root)? {
+    let names = files::list(root)?;
+    if names.is_empty() {
+        // there may not even be a folder
+        return Ok(());
+    }
+    for name in names {
         match files::read(root, name) {
             Ok(Content::Ours(bytes)) => match file::delete(&name.path(root)) {
                 Ok(()) => *gone += u64::from(count(root, name, &bytes, after)),
