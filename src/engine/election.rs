@@ -15,6 +15,7 @@
 //! | active, same class, local or nfs4 | held | claim |
 //! | active, otherwise | held | claim after three of its heartbeats of silence; two advances meanwhile: the lock does not exclude |
 //! | active | busy or lost | claim without it after `seize_ms` of silence |
+//! | claiming, by ourselves, and given up | any | claim without it after a `fence_ms` of silence: nobody else writes it, and it never forwarded |
 //! | active, lock distrusted | left alone | claim without it after `seize_ms` of silence |
 //!
 //! A claiming slot counts as active. It is our turn on a released slot that names a successor
@@ -31,7 +32,7 @@
 //! It is not for what a master does with its term: that is `mandate`.
 
 use super::ident::{NodeName, ShareClass, Term};
-use super::settings::Settings;
+use super::settings::{Host, Settings};
 use super::share::{LockSeen, LockWish, Polled};
 use super::slot::{Slot, SlotState};
 use crate::limits::{ADVANCES_MAX, DOUBTFUL_HEARTBEATS, SIGHT_GAP_MS_MAX, SUCCESSOR_POLLS};
@@ -231,16 +232,17 @@ impl Sight {
         LockWish::Try
     }
 
-    /// Whether to claim, by what was seen last. `alone`: a second agent never seizes.
+    /// Whether to claim, by what was seen last.
     pub fn decide(
         &self,
         now_ms: u64,
-        node: &NodeName,
+        host: &Host,
         class: ShareClass,
-        alone: bool,
         settings: &Settings,
     ) -> Decision {
-        let seize = if !alone && self.silent_ms >= u64::from(settings.seize_ms) {
+        let Host { node, alone, .. } = host;
+        // a second agent never seizes
+        let seize = if !*alone && self.silent_ms >= u64::from(settings.seize_ms) {
             Decision::Claim(Ground::Seized)
         } else {
             Decision::Wait
@@ -253,6 +255,10 @@ impl Sight {
             let free = held || slot.locked == 0 || self.is_lock_distrusted();
             let ours = self.is_our_turn(now_ms, node, settings);
             return if free && ours { Decision::Claim(Ground::Released) } else { seize };
+        }
+        let given_up = slot.state == SlotState::Claiming && slot.nonce == host.nonce;
+        if given_up && self.silent_ms >= u64::from(settings.fence_ms) {
+            return Decision::Claim(Ground::Released);
         }
         if !held || slot.locked == 0 || self.is_lock_distrusted() {
             return seize;
@@ -343,7 +349,32 @@ mod tests {
     }
 
     fn decide(sight: &Sight, now_ms: u64, class: ShareClass) -> Decision {
-        sight.decide(now_ms, &name("gw-2"), class, false, &Settings::default())
+        sight.decide(now_ms, &host(false), class, &Settings::default())
+    }
+
+    fn host(alone: bool) -> Host {
+        Host {
+            node: name("gw-2"),
+            nonce: 2,
+            advertise: heapless::String::new(),
+            version: heapless::String::new(),
+            alone,
+            run_dir_ours: true,
+        }
+    }
+
+    #[test]
+    fn our_own_claim_that_was_given_up_is_not_waited_for_long() {
+        let claiming = |nonce| Slot { nonce, ..slot(7, ShareClass::Doubtful, SlotState::Claiming) };
+        for (nonce, for_ms, expected) in [
+            (2, 4_500, Decision::Wait),
+            (2, 5_000, Decision::Claim(Ground::Released)),
+            (1, 59_500, Decision::Wait),
+        ] {
+            let (sight, now_ms) = watch(Some(&claiming(nonce)), LockSeen::Busy, for_ms);
+            let decision = decide(&sight, now_ms, ShareClass::Doubtful);
+            assert_eq!(decision, expected, "{nonce} {for_ms}");
+        }
     }
 
     #[test]
@@ -446,7 +477,7 @@ mod tests {
     fn a_second_agent_of_a_node_alone_never_seizes() {
         let (sight, now_ms) = watch(Some(&active(7, ShareClass::Local)), LockSeen::Busy, 90_000);
         let settings = Settings::default();
-        let decision = sight.decide(now_ms, &name("gw-2"), ShareClass::Local, true, &settings);
+        let decision = sight.decide(now_ms, &host(true), ShareClass::Local, &settings);
         assert_eq!(decision, Decision::Wait);
     }
 }

@@ -187,6 +187,9 @@ impl Engine {
                 return;
             }
             let moved = self.journal.nothing_fetched(now.ms, lane, seen);
+            if moved {
+                self.forward.sizing(lane).forget_batch();
+            }
             let (term, segment) = (from.term, from.segment);
             if moved && seen.missing {
                 out(Effect::Note(Note::SegmentGone { lane, term, segment }));

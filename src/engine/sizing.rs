@@ -133,7 +133,9 @@ impl Sizing {
         if self.lane == Lane::Alerts || self.probe_from.is_some() {
             return 1;
         }
-        let left = self.suspect.map_or(u64::MAX, |suspect| suspect.last_seq + 1 - cursor.seq);
+        let left = self
+            .suspect
+            .map_or(u64::MAX, |suspect| (suspect.last_seq + 1).saturating_sub(cursor.seq));
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         configured.min(self.records_limit).min(left).max(1)
     }
@@ -153,6 +155,13 @@ impl Sizing {
             }
             _ => next,
         }
+    }
+
+    /// The cursor went on past what could not be read: what was known of a batch there is void.
+    pub fn forget_batch(&mut self) {
+        self.suspect = None;
+        self.probe_from = None;
+        self.ahead = None;
     }
 
     /// A batch that could not be read ahead: back to the cursor.
@@ -496,5 +505,19 @@ mod tests {
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 125, "and for twice as long");
         trial.send(10_000, 3, |_| (Verdict::Accepted, 200));
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 500, "it was not the size");
+    }
+
+    #[test]
+    fn what_was_known_of_a_batch_is_void_once_the_cursor_jumped() {
+        let mut trial = Trial::new();
+        let from = trial.cursor;
+        let batch = fetched(from, Cursor { seq: 101, ..from }, 100);
+        assert_eq!(trial.sizing.judge(&batch, Verdict::BadContent, 400), Step::Part);
+        let beyond = Cursor { segment: 2, seq: 300, ..from };
+        assert!(trial.sizing.records_max(500, beyond) >= 1, "no count below none");
+        trial.sizing.forget_batch();
+        trial.cursor = beyond;
+        trial.send(800, 300, |seqs| poisoned(seqs, &[300], Verdict::Retry, 500));
+        assert_eq!(trial.declined, [300], "a poison record there is found as ever");
     }
 }

@@ -54,8 +54,12 @@ impl Engine {
         self.judge_mount(mount, out);
     }
 
-    /// A mount whose options make its locks worthless is as a lock that does not exclude.
+    /// A mount whose options make its locks worthless is as a lock that does not exclude. Alone,
+    /// this host's own locks are enough.
     fn judge_mount(&mut self, mount: &MountJudgement, out: &mut Out<'_>) {
+        if self.host.alone {
+            return;
+        }
         self.sight.judge_mount(mount.unsafe_because.is_none());
         if self.mount == *mount {
             return;
@@ -127,8 +131,7 @@ impl Engine {
         if self.wish.as_ref().is_some_and(|wish| wish.term != self.sight.newest_term()) {
             self.wish = None;
         }
-        let decision =
-            self.sight.decide(now.ms, &self.host.node, self.class, self.host.alone, &self.settings);
+        let decision = self.sight.decide(now.ms, &self.host, self.class, &self.settings);
         if decision != Decision::Wait && !all {
             // All slots are read before any decision.
             self.all_due_ms = now.ms;

@@ -11,7 +11,7 @@ use crate::support::site::{Part, Plan};
 
 #[test]
 fn lost_standbys_and_their_return_are_told_once() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a", "b", "c"]);
     // a node is known to live once its record was seen to change
     scene.site.wait("a to see three live nodes", 60, |site| {
@@ -36,7 +36,7 @@ fn lost_standbys_and_their_return_are_told_once() {
 
 #[test]
 fn a_change_of_master_says_how_it_came() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a", "b"]);
     scene.site.kill("a", Part::Agent);
     scene.site.wait_fenced(1);

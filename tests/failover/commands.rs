@@ -23,7 +23,7 @@ fn run(site: &Site, name: &str, arguments: &[&str]) -> (i32, String) {
 
 #[test]
 fn nodes_are_listed_and_forgotten_once_they_are_gone() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a", "b"]);
     let listed = |name: &'static str, live: &'static str| {
         move |site: &Site| {
@@ -59,7 +59,7 @@ fn verify(site: &Site) -> (i32, String) {
 #[test]
 fn a_journal_is_verified_and_its_damage_found() {
     let mut scene =
-        Scene::new(&Plan { batch_age: 60_000, batch_records: 1_000_000, ..Plan::default() });
+        Scene::beside(&Plan { batch_age: 60_000, batch_records: 1_000_000, ..Plan::default() });
     scene.start(&["a"]);
     let producer = scene.produce(&["a"]);
     scene.wait_load(&producer);
@@ -87,7 +87,7 @@ fn a_journal_is_verified_and_its_damage_found() {
 
 #[test]
 fn a_site_is_checked_without_disturbing_it() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a"]);
     let producer = scene.produce(&["a"]);
     scene.wait_load(&producer);

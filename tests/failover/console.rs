@@ -17,7 +17,7 @@ fn ask(port: u16, method: &str, target: &str, headers: &str, body: &[u8]) -> Opt
 
 #[test]
 fn only_with_a_token_do_other_hosts_reach_the_console() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     let port = free_port();
     scene.site.start_with("a", &["--console", &format!("0.0.0.0:{port}")]);
     let master = scene.site.wait_fenced(0);

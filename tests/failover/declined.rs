@@ -22,7 +22,7 @@ const ADDRESS: &str = "http://10.0.0.1:8480";
 /// Two nodes, the first of them master.
 fn scene() -> Scene {
     let plan = Plan { batch_records: 50, ..Plan::default() };
-    let mut scene = Scene::new(&plan);
+    let mut scene = Scene::beside(&plan);
     scene.site.start_with("a", &["--console", "off", "--advertise", ADDRESS]);
     scene.site.wait_fenced(0);
     scene.site.start("b");

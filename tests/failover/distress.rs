@@ -17,7 +17,7 @@ use crate::support::site::{Part, Plan, Site};
 
 #[test]
 fn a_share_that_hangs_or_vanishes_is_told_directly_by_whoever_suffers_it() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a", "b"]);
     // b's share hangs; then a's is not there any more
     let keeper = scene.site.part("b", Part::Keeper).expect("b has a keeper");
@@ -52,7 +52,7 @@ fn a_refused_configuration_a_lost_lock_file_and_failing_sources_are_told_once() 
     let source = std::env::temp_dir().join(format!("edge-source-{}", std::process::id()));
     drop(fs::remove_file(&source));
     plan.sources.push(json!({ "file": { "path": source, "metric": "m", "every_ms": 200 } }));
-    let mut scene = Scene::new(&plan);
+    let mut scene = Scene::beside(&plan);
     let ca = scene.site.data().join("ca.pem");
     let both = fs::read_to_string(&ca).expect("it is there") + &expired();
     fs::write(&ca, both).expect("it can be written");
@@ -90,7 +90,7 @@ fn a_refused_configuration_a_lost_lock_file_and_failing_sources_are_told_once() 
 
 #[test]
 fn a_cloud_that_never_answers_costs_one_short_lived_process() {
-    let mut scene = Scene::new(&Plan { timeout: 1_000, ..Plan::default() });
+    let mut scene = Scene::beside(&Plan { timeout: 1_000, ..Plan::default() });
     scene.start(&["a"]);
     scene.receiver.behave(Behaviour::BlackHole);
     let path = scene.site.data().join("edge.json");
@@ -114,7 +114,7 @@ fn a_cloud_that_never_answers_costs_one_short_lived_process() {
 fn the_end_of_a_child_is_logged_with_its_reason() {
     let mut plan = Plan::default();
     plan.sources.push(json!({ "file": { "path": "/proc/uptime", "field": 1, "metric": "up" } }));
-    let mut scene = Scene::new(&plan);
+    let mut scene = Scene::beside(&plan);
     scene.start(&["a"]);
     let first = scene.site.wait("a collector", 10, |site| site.part("a", Part::Collector));
     scene.site.kill("a", Part::Collector);
@@ -131,7 +131,7 @@ fn the_end_of_a_child_is_logged_with_its_reason() {
 
 #[test]
 fn a_full_share_can_still_be_taken_over_and_forwarded_from() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     let Some(mounted) = Mounted::over(&scene.site.data()) else {
         println!("skipped: a tmpfs can be mounted by root alone");
         return;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::Turn;
 use crate::support::{guard, processes};
-use crate::take_turn;
 
 #[test]
 fn the_example_configuration_shows_this_machines_figures() {
-    let _turn = take_turn();
+    let _turn = Turn::beside();
     let scratch = std::env::temp_dir().join(format!("edge-agent-{}-look", std::process::id()));
     // the folder of both is there, as on a real machine; they themselves are made
     fs::create_dir_all(&scratch).expect("a scratch folder can be made");

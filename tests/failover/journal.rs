@@ -14,7 +14,7 @@ use crate::{LOAD, Scene};
 
 #[test]
 fn a_torn_tail_is_cut_and_a_damaged_group_is_set_aside() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a"]);
     scene.receiver.behave(Behaviour::HangUp);
     let producer = scene.produce(&["a"]);

@@ -1,7 +1,7 @@
 //! Real processes on a real data directory, killed, frozen and cheated; a TLS receiver that
 //! checks every request.
 //!
-//! The fast run does three rounds of each; `EDGE_LONG=1` as many as each test names.
+//! The fast run does two rounds of each; `EDGE_LONG=1` as many as each test names.
 //! `EDGE_KEEP=1` keeps the scratch folders; those of failed tests stay anyway.
 //!
 //! Times are waited for with generous limits, never asserted to be short: this runs on busy
@@ -29,7 +29,7 @@ mod sources;
 mod support;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use support::producer::{Producer, Sent};
@@ -42,25 +42,49 @@ const LOAD: u64 = 2_000;
 
 /// How many rounds to do: `long` only if asked for.
 fn rounds(long: usize) -> usize {
-    if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 3 }
+    if std::env::var_os("EDGE_LONG").is_some_and(|value| value == "1") { long } else { 2 }
 }
 
-/// One test at a time.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whose turn it is; only held.
+#[allow(dead_code, reason = "what counts is how long it lives")]
+enum Turn {
+    Alone(RwLockWriteGuard<'static, ()>),
+    Beside(RwLockReadGuard<'static, ()>),
 }
 
-/// A site and its cloud. One exists at a time: each keeps two processors busy.
+static TURN: RwLock<()> = RwLock::new(());
+
+impl Turn {
+    /// Of a test that keeps two processors busy.
+    fn alone() -> Self {
+        Self::Alone(TURN.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Of a test that mostly waits: others of its kind go on beside it.
+    fn beside() -> Self {
+        Self::Beside(TURN.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A site and its cloud.
 struct Scene {
     site: Site,
     receiver: Receiver,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Scene {
+    /// The only one, as long as it lives.
     fn new(plan: &Plan) -> Self {
-        let turn = take_turn();
+        Self::in_turn(Turn::alone(), plan)
+    }
+
+    /// One of several that mostly wait.
+    fn beside(plan: &Plan) -> Self {
+        Self::in_turn(Turn::beside(), plan)
+    }
+
+    fn in_turn(turn: Turn, plan: &Plan) -> Self {
         let receiver = Receiver::start();
         let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
         Self { site: Site::new(binary, &receiver, plan), receiver, _turn: turn }

@@ -29,7 +29,7 @@ fn knows(site: &Site, node: &str, other: &str) -> Option<bool> {
 
 #[test]
 fn a_second_agent_of_a_name_takes_no_part_until_it_has_the_name() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a", "b"]);
     let producer = scene.produce(&["a", "b", "again"]);
     scene.site.start_as("again", "a", ALONE);
@@ -67,7 +67,7 @@ fn a_second_agent_of_a_name_takes_no_part_until_it_has_the_name() {
 
 #[test]
 fn a_replaced_node_is_forgotten_by_all_and_its_successors_clock_is_looked_at() {
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["old", "a"]);
     // its clock is not set: decades behind
     scene.site.start_in("new", ALONE, &[("EDGE_WALL_WRONG_MS", "600000")]);
@@ -127,7 +127,7 @@ fn of_two_cloned_machines_one_goes_on() {
         eprintln!("skipped: two cloned machines (needs unshare and the right to mount)");
         return;
     }
-    let mut scene = Scene::new(&Plan::default());
+    let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a"]);
     let boot = scene.site.scratch().join("boot");
     std::fs::write(&boot, "00000000-0000-4000-8000-000000000000\n").expect("room");

@@ -50,7 +50,7 @@ fn a_source_that_hangs_costs_the_others_one_pause_and_the_agent_nothing() {
     plan.sources.push(source(&never, "never", 1_000));
     plan.sources.push(source(&slow, "slow", 1_500));
     plan.sources.push(source(Path::new("/proc/uptime"), "uptime", 100));
-    let mut scene = Scene::new(&plan);
+    let mut scene = Scene::beside(&plan);
     let over = Arc::new(AtomicBool::new(false));
     let writer = thread::spawn({
         let (over, slow) = (Arc::clone(&over), slow.clone());
@@ -102,7 +102,7 @@ fn readings_wait_for_a_clock_that_is_set() {
     }
     let mut plan = Plan::default();
     plan.sources.push(source(Path::new("/proc/uptime"), "uptime", 100));
-    let mut scene = Scene::new(&plan);
+    let mut scene = Scene::beside(&plan);
     let (begin, started) = (now_ms(), Instant::now());
     let wrong = [("EDGE_WALL_WRONG_MS", "3000")];
     scene.site.start_in("a", &["--console", "off"], &wrong);

@@ -183,13 +183,15 @@ impl Scene {
         });
     }
 
-    /// Waits until nothing holds anywhere but that a record was declined, which is told for a
-    /// while, one node is master and all others stand by.
+    /// Waits until nothing holds anywhere but what is told for minutes after it is over, one node
+    /// is master and all others stand by.
     pub(crate) fn wait_calm(&self) -> Master {
         self.site.wait("a site in which all is well", PATIENCE, |site| {
             let nodes = site.running();
             let is_calm = |conditions: Vec<String>| {
-                conditions.iter().all(|condition| condition == "cloud-declining")
+                let lingers =
+                    |name: &String| matches!(&**name, "cloud-declining" | "lock-file-replaced");
+                conditions.iter().all(lingers)
             };
             let calm = nodes.iter().all(|node| self.conditions(node).is_some_and(is_calm));
             let masters = site.masters();

@@ -140,6 +140,10 @@ impl<'a> Way<'a> {
         let found = (host.name.as_str(), host.port).to_socket_addrs();
         let found = found.map_err(|error| NoWay::because(failed(&error)))?;
         let addresses: Vec<SocketAddr> = found.collect();
+        if boottime_ms() >= self.deadline_ms {
+            // says nothing of any address
+            return Err(NoWay::because(format!("name looked up too late: {shown}")));
+        }
         self.connect_to_any(&addresses).map_err(|failure| {
             NoWay::because(match failure {
                 Some((ip, error)) if error.kind() == ErrorKind::TimedOut => {

@@ -55,7 +55,7 @@ mod reading;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 
 use entry::About;
 pub use entry::Entry;
@@ -64,7 +64,7 @@ use known::Known;
 pub use reading::Entries;
 pub(super) use reading::read;
 
-use super::directory::Root;
+use super::directory::{self, Root};
 use super::fault::cannot;
 use super::fetch::Fetcher;
 use super::file;
@@ -213,7 +213,9 @@ impl Store {
         let is_there = |name| self.files.iter().any(|stored| stored.name == name);
         let is_gone = |writer: &Writer| {
             // a folder may stand at its path
-            !is_there(writer.name) || writer.file.metadata().is_ok_and(|seen| seen.nlink() == 0)
+            let path = writer.name.path(root);
+            let deleted = |seen| file::is_deleted(&seen, &path);
+            !is_there(writer.name) || writer.file.metadata().is_ok_and(deleted)
         };
         if self.writer.as_ref().is_some_and(is_gone) {
             self.writer = None;
@@ -284,6 +286,7 @@ impl Store {
     /// Creates the next file of our term (X1).
     fn begin(&mut self, root: &Root) -> Result<(), ShareError> {
         let folder = root.declined();
+        directory::check_site(root)?;
         let made = file::make_directory(&folder);
         if made.map_err(|error| cannot("make", &folder, &error))? {
             file::sync_directory(&root.path)?;

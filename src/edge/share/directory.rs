@@ -293,7 +293,26 @@ fn make_directories(root: &Root) -> Result<(), ShareError> {
     [root.claims(), journal]
         .into_iter()
         .chain(Lane::ALL.map(|lane| root.lane(lane)))
-        .try_for_each(|path| if path.is_dir() { Ok(()) } else { Err(no_folder(&path)) })
+        .try_for_each(|path| check_folder(&path))
+}
+
+/// Whether this is still the data directory that was opened: what is missing in an empty mount
+/// point is not made anew (D4).
+pub(super) fn check_site(root: &Root) -> Result<(), ShareError> {
+    match site_in(&root.terms(), HeaderOf::Terms)? {
+        Some(found) if found == root.site => Ok(()),
+        Some(found) => Err(foreign(&root.path, found, root.site)),
+        None => Err(no_terms(root)),
+    }
+}
+
+/// Whether a folder of ours is one. Only what is seen to be something else is said to be.
+pub(super) fn check_folder(path: &Path) -> Result<(), ShareError> {
+    match fs::metadata(path) {
+        Ok(seen) if seen.is_dir() => Ok(()),
+        Ok(_) => Err(no_folder(path)),
+        Err(error) => Err(cannot("look at", path, &error)),
+    }
 }
 
 /// Makes the journal's folders where they are missing.

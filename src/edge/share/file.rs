@@ -3,9 +3,9 @@
 //! Every path is opened afresh wherever another node may have written: NFS and SMB show a
 //! file rewritten in place through a fresh open only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::fault::cannot;
@@ -49,6 +49,13 @@ pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an open file, of which this was seen, was deleted. Some file systems count no links:
+/// there it stands at its path.
+pub(super) fn is_deleted(seen: &Metadata, path: &Path) -> bool {
+    let is_it = |there: Metadata| (there.dev(), there.ino()) == (seen.dev(), seen.ino());
+    seen.nlink() == 0 && !fs::metadata(path).is_ok_and(is_it)
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; tells how many bytes.

@@ -12,7 +12,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, Root};
@@ -80,6 +80,7 @@ pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result
     let mut created = file::create_new(&path);
     if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         // somebody has deleted the folder: what was in it is missed when it is read
+        directory::check_site(root)?;
         directory::make_lanes(root)?;
         created = file::create_new(&path);
     }
@@ -135,7 +136,7 @@ pub(super) fn append(
     }
     open.file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
     let seen = open.file.metadata().map_err(|error| cannot("look at", &path, &error))?;
-    if seen.nlink() == 0 {
+    if file::is_deleted(&seen, &path) {
         return Err(deleted(&path));
     }
     open.end += groups.len() as u64;
@@ -319,5 +320,20 @@ mod tests {
         assert!(!path_of(&root, LANE, 3, 1).exists());
         assert!(path_of(&root, LANE, 3, 2).exists());
         assert!(root.lane(LANE).join("notes.txt").exists(), "G3");
+    }
+
+    #[test]
+    fn nothing_is_made_in_an_empty_mount_point() {
+        let folder = Folder::new();
+        let root = folder.root();
+        fs::remove_dir_all(root.path.join("journal")).expect("deleted");
+        create(&root, LANE, 3, 1).expect("the journal alone is made anew");
+        let aside = folder.path.join("aside");
+        fs::rename(root.terms(), &aside).expect("renamed");
+        fs::remove_dir_all(root.path.join("journal")).expect("deleted");
+        let error = create(&root, LANE, 3, 2).expect_err("no data directory");
+        assert_eq!(error.fault, ShareFault::Missing);
+        assert!(error.text.contains("is the share mounted?"), "{}", error.text);
+        assert!(!root.path.join("journal").exists());
     }
 }

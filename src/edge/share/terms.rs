@@ -12,7 +12,7 @@ use std::path::Path;
 
 use heapless::Vec;
 
-use super::directory::{Root, no_folder, site_of};
+use super::directory::{Root, check_folder, site_of};
 use super::fault::{cannot, foreign};
 use super::{claims, file, segments};
 use crate::engine::ident::{Lane, Term};
@@ -96,9 +96,9 @@ pub(super) fn poll(
     newest: Term,
 ) -> Result<(Option<Slot>, Term), ShareError> {
     let (file, path) = (open(root)?, root.terms());
-    if all && !root.claims().is_dir() {
+    if all {
         // found now, not when a claim is called for
-        return Err(no_folder(&root.claims()));
+        check_folder(&root.claims())?;
     }
     if !all && newest > 0 {
         let seen = read_ahead(&file, &path, newest)?;

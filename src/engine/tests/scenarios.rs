@@ -366,3 +366,14 @@ fn on_an_unsafe_mount_only_silence_and_releases_count() {
     site.run_for(3_000);
     assert_eq!(site.role(1 - master), Role::Master, "a release is seen at once");
 }
+
+#[test]
+fn alone_the_hosts_own_locks_are_enough_on_any_mount() {
+    let mut site = Site::new(1);
+    site.nodes[0].engine.host.alone = true;
+    let why = "with nolock two hosts are granted the same lock: mount without it";
+    site.share.mount.unsafe_because = Some(heapless::String::try_from(why).expect("it fits"));
+    site.run_for(3_000);
+    assert_eq!(site.role(0), Role::Master);
+    assert!(!site.status(0).conditions.contains(&"unsafe-mount"));
+}
