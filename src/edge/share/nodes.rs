@@ -29,7 +29,7 @@ use std::path::Path;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use super::directory::Root;
+use super::directory::{self, Root};
 use super::fault::{cannot, fault_of};
 use super::{file, mount};
 use crate::edge::machine::machine_id;
@@ -169,7 +169,12 @@ fn touch_own(
     order: &NodesOrder,
 ) -> Result<OwnRecord, ShareError> {
     let seen = order.own_nonce.map(|nonce| {
-        let page = read(root, own)?.filter(|page| page.record.nonce != nonce);
+        let page = read(root, own)?;
+        if page.is_none() && !root.nodes().is_dir() {
+            // what is not there in an empty mount point is not silent
+            directory::check_site(root)?;
+        }
+        let page = page.filter(|page| page.record.nonce != nonce);
         Ok(page.map_or(OwnRecord::Clear, |page| OwnRecord::Foreign(host.judge(&page))))
     });
     if let Some(record) = &order.write {
@@ -257,7 +262,8 @@ fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     let bytes = encode(page);
     let mut opened = file::open_or_create(&path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        // somebody has deleted the folder
+        // somebody has deleted the folder, or all that was there
+        directory::check_site(root)?;
         opened = file::make_directory(&root.nodes()).and_then(|_| file::open_or_create(&path));
     }
     opened
@@ -476,6 +482,26 @@ mod tests {
         assert_eq!(seen.records.as_slice(), [record("gw-1", 1)]);
         let failed = seen.failed.as_ref().expect("it says what failed");
         assert!(failed.text.contains("cannot write nodes/gw-2") && seen.shows_others(), "{failed}");
+    }
+
+    #[test]
+    fn nothing_is_seen_nor_made_in_an_empty_mount_point() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let host = HostMark::of_this_host(&root.path, &root.path);
+        let give = |write| {
+            let order = NodesOrder { own_nonce: Some(1), write, read: NodesRead::Nothing };
+            perform(&root, &node("gw-1"), &host, &order, &mut Known::new())
+        };
+        fs::remove_dir_all(root.nodes()).expect("ours");
+        assert_eq!(give(None).expect("seen").own, OwnRecord::Clear, "only the folder is gone");
+        assert_eq!(give(Some(record("gw-1", 1))).expect("made anew").own, OwnRecord::Clear);
+        fs::remove_dir_all(&root.path).expect("ours");
+        fs::create_dir(&root.path).expect("made");
+        for write in [None, Some(record("gw-1", 2))] {
+            assert_eq!(give(write).expect_err("not there").fault, ShareFault::Missing);
+        }
+        assert_eq!(fs::read_dir(&root.path).expect("there").count(), 0);
     }
 
     #[test]
