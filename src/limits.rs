@@ -47,6 +47,8 @@ pub const NODE_SILENT_MS: u32 = 11_000;
 pub const NODE_LIST_EVERY_MS: u32 = 10_000;
 /// A node that was not seen for so long is forgotten: 30 days.
 pub const NODE_FORGET_MS: u32 = 2_592_000_000;
+/// A node that was not seen for so long makes room, where there are too many.
+pub const NODE_CROWDED_MS: u32 = 3_600_000;
 /// A node's wall clock that is off by more than this is told of.
 pub const CLOCK_SKEW_MS: u32 = 30_000;
 /// Two observations further apart than this do not show silence between them.
@@ -141,6 +143,8 @@ pub const CERTIFICATES_MAX: usize = 512;
 
 /// Nodes of a site.
 pub const NODES_MAX: usize = 32;
+/// Files in the folder of nodes that are looked into at a listing, beside those of known nodes.
+pub const NODES_TRIED_MAX: usize = 128;
 /// Bytes of a node's name.
 pub const NODE_NAME_MAX: usize = 32;
 /// Bytes of a host's name: `HOST_NAME_MAX` of Linux.
@@ -355,7 +359,9 @@ const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
 const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);
 const _: () = assert!(REREAD_EVERY_MS < PAUSE_MS_MIN);
-const _: () = assert!(NODE_SILENT_MS < NODE_FORGET_MS);
+const _: () = assert!(NODE_SILENT_MS < NODE_CROWDED_MS);
+const _: () = assert!(NODE_CROWDED_MS < NODE_FORGET_MS);
+const _: () = assert!(NODES_TRIED_MAX >= NODES_MAX);
 const _: () = assert!(STOP_REQUEST_MS_MAX < STOP_MS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX < GATHER_BYTES_MAX);

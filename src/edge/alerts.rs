@@ -126,6 +126,7 @@ fn message(alert: &Alert, node: &NodeName) -> String {
             format!("{node} has been silent for {} s", silent_ms / 1_000)
         }
         Alert::NodeReturned { node } => format!("{node} is back"),
+        Alert::NodeForgotten { node } => format!("{node} is gone for good: its record is deleted"),
         Alert::ClockSkew { node, skew_ms } => ClockOff { node, skew_ms: *skew_ms }.to_string(),
         Alert::ClockSkewOver { node } => format!("clock-skew: over for {node}"),
         Alert::CloudDeclining { status: 401 | 403, reason } => {
@@ -188,6 +189,7 @@ fn write_figures(alert: &Alert, data: &mut String) {
             write!(data, ",\"lost\":\"{node}\",\"silent_ms\":{silent_ms},\"stopped\":{stopped}")
         }
         Alert::NodeReturned { node } => write!(data, ",\"returned\":\"{node}\""),
+        Alert::NodeForgotten { node } => write!(data, ",\"forgotten\":\"{node}\""),
         Alert::ClockSkew { node, skew_ms } => {
             write!(data, ",\"whose\":\"{node}\",\"skew_ms\":{skew_ms}")
         }

@@ -45,11 +45,12 @@ pub(super) enum Asked {
     Survey,
     Attach,
     /// `last`: it leaves the record of a node that stops. `own`: it looks at our own record,
-    /// `others`: it reads the others'.
+    /// `others`: it reads the others'. `shows`: if it succeeds, whatever failed before works.
     Nodes {
         last: bool,
         own: bool,
         others: bool,
+        shows: bool,
     },
     Forget,
     Newest {

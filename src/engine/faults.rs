@@ -64,9 +64,12 @@ impl Work {
     pub(super) fn shown_by(asked: Asked) -> Option<Self> {
         match asked {
             Asked::Prove { .. } => Some(Self::Term),
-            Asked::Load | Asked::Reread | Asked::Attach | Asked::Release | Asked::Claim { .. } => {
-                None
-            }
+            Asked::Load
+            | Asked::Reread
+            | Asked::Attach
+            | Asked::Release
+            | Asked::Claim { .. }
+            | Asked::Nodes { shows: false, .. } => None,
             Asked::Open
             | Asked::Poll { .. }
             | Asked::Announce
@@ -75,7 +78,7 @@ impl Work {
             | Asked::Decline { .. }
             | Asked::Store(_)
             | Asked::Survey
-            | Asked::Nodes { .. }
+            | Asked::Nodes { shows: true, .. }
             | Asked::Newest { .. }
             | Asked::Sweep { .. }
             | Asked::Forget
@@ -136,9 +139,11 @@ impl Faults {
     }
 
     /// The data directory was opened afresh, or another term began: what failed before says
-    /// nothing about it.
-    pub(super) fn forget_all(&mut self) {
+    /// nothing about it. Only the nodes' records may fail alone, and go on to.
+    pub(super) fn begin_anew(&mut self) {
+        let nodes = self.0[Work::Nodes as usize].take();
         *self = Self::default();
+        self.0[Work::Nodes as usize] = nodes;
     }
 
     /// The gravest: the kinds stand in that order.
@@ -174,7 +179,11 @@ mod tests {
         assert!(faults.note(Work::Writing, &error("c")));
         faults.end_term();
         assert_eq!(faults.first(), Some(&error("a")));
-        faults.forget_all();
+        assert!(faults.note(Work::Term, &error("b")));
+        faults.begin_anew();
+        assert_eq!(faults.first(), Some(&error("a")));
+        assert!(!faults.note(Work::Nodes, &error("a")), "A1");
+        assert!(faults.end(Work::Nodes));
         assert_eq!(faults.first(), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::asked::Asked;
 use super::faults::Work;
 use super::notes::Note;
-use super::share::{ProofVerdict, ShareError, ShareOutcome};
+use super::share::{NodesSeen, ProofVerdict, ShareError, ShareOutcome};
 use super::{Effect, Engine, Now, Out, Stage};
 use crate::limits::{CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, STALL_MS};
 
@@ -30,7 +30,7 @@ impl Engine {
             self.share_failed(now, asked, error, out);
             return;
         }
-        self.note_success(asked, out);
+        self.note_success(asked, outcome, out);
         match (asked, outcome) {
             (Asked::Open, ShareOutcome::Opened { site, class, free_bytes, mount }) => {
                 self.free_bytes = *free_bytes;
@@ -60,7 +60,7 @@ impl Engine {
             (Asked::Store(asked), ShareOutcome::Store(outcome)) => {
                 self.store_answered(now, asked, outcome, out);
             }
-            (Asked::Nodes { last, own, others }, ShareOutcome::Nodes(seen)) => {
+            (Asked::Nodes { last, own, others, .. }, ShareOutcome::Nodes(seen)) => {
                 self.record_left = last;
                 if own {
                     self.judge_name(now, seen, out);
@@ -87,19 +87,26 @@ impl Engine {
         }
     }
 
-    fn note_success(&mut self, asked: Asked, out: &mut Out<'_>) {
-        if let Some(work) = Work::shown_by(asked)
+    /// What was not done of it, failed.
+    fn note_success(&mut self, asked: Asked, outcome: &ShareOutcome, out: &mut Out<'_>) {
+        if let ShareOutcome::Nodes(NodesSeen { failed: Some(error), .. }) = outcome {
+            self.note_failure(asked, error, out);
+        } else if let Some(work) = Work::shown_by(asked)
             && self.faults.end(work)
         {
             out(Effect::Note(Note::ShareWorks { what: work.name() }));
         }
     }
 
-    /// Policy for failed operations; what an error means stands in `ShareFault::class`.
-    fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
+    fn note_failure(&mut self, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
         if self.faults.note(Work::of(asked), error) {
             out(Effect::Note(Note::ShareFailed(error.clone())));
         }
+    }
+
+    /// Policy for failed operations; what an error means stands in `ShareFault::class`.
+    fn share_failed(&mut self, now: Now, asked: Asked, error: &ShareError, out: &mut Out<'_>) {
+        self.note_failure(asked, error, out);
         self.reserve.failed(now.ms, asked, error);
         match asked {
             Asked::Open => self.open_failed(now),
@@ -114,6 +121,7 @@ impl Engine {
                 // A last record that cannot be written does not hold up the end.
                 self.record_left = last;
                 self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
+                self.list_due_ms = now.ms;
                 self.look_failed(now, error);
             }
             Asked::Store(asked) => self.store_failed(now, asked, error, out),

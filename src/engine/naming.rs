@@ -13,9 +13,11 @@
 //! | | a foreign nonce that stopped | it is ours |
 //! | | a foreign nonce of our machine: of an earlier boot, or of this boot and of our run directory; and we listen in our run directory | a restart: it is ours |
 //! | | any other foreign nonce | we wait |
+//! | | that it cannot be read, twice in a row | as if nothing was found |
 //! | waited for | a change | its silence is counted anew |
 //! | | a foreign nonce that stopped | it is ours |
 //! | | nothing new for 11 s | it is ours |
+//! | | that it cannot be read | we wait on |
 //! | ours | anything, as our first record is written over it | nothing |
 //! | | a foreign nonce for the first time | noted: it may be the late write of a dead process |
 //! | | that nonce, with a higher beat | another lives under our name: who yields, waits |
@@ -42,6 +44,7 @@
 //! | two agents alone on one directory | the second waits; once it has the name it stands by, and never seizes |
 //! | a frozen process thaws after its name was taken | as two that live |
 //! | our share was away, another has the name now | looked for anew at the opening |
+//! | the folder of records fails, and nothing else does | whoever does not wait yet takes part; what two of one name do until it is mended, terms bound |
 //!
 //! # Invariants
 //!
@@ -51,9 +54,13 @@
 //!   other, one does: in the end one has the name, and who waits takes it when that one is gone.
 //! - N3: a node yields only to a nonce that it saw twice, at a higher beat the second time,
 //!   after its own record was written.
-//! - N4: silence is counted as in `roster`: over gaps that our own looks bound.
+//! - N4: silence is counted as in `roster`: over gaps that our own looks bound. One that could
+//!   not read our record bounds none.
+//! - N5: that a look fails keeps nobody from taking part whom no earlier look kept: whether the
+//!   share itself is bad, a poll finds out.
 //!
-//! It also has the names of nodes forgotten that were not seen for long.
+//! It also has the names of nodes forgotten that were not seen for long, or that take up the room
+//! of others.
 
 use heapless::String;
 use serde::{Deserialize, Serialize};
@@ -61,7 +68,9 @@ use serde::{Deserialize, Serialize};
 use super::ident::{NodeName, Role};
 use super::node_notes::{NameNote, NodeNote};
 use super::notes::Note;
-use super::share::{FaultClass, NodesRead, NodesSeen, ShareError, ShareOrder};
+use super::roster::Roster;
+use super::share::{FaultClass, NodesRead, NodesSeen, OwnRecord, ShareError, ShareOrder};
+use super::standby::tell;
 use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{HOST_NAME_MAX, NODE_LIST_EVERY_MS, NODE_SILENT_MS};
 
@@ -137,6 +146,8 @@ pub(super) struct Naming {
     hold: Hold,
     rival: Option<Rival>,
     seen_ms: Option<u64>,
+    /// The last look failed.
+    is_blind: bool,
     /// Our own record was written since the name is ours.
     is_written: bool,
     /// Its first writing is to be ordered before anything else.
@@ -154,6 +165,7 @@ impl Default for Naming {
             hold: Hold::Unknown,
             rival: None,
             seen_ms: None,
+            is_blind: false,
             is_written: false,
             record_due: false,
             lock_to_leave: false,
@@ -208,6 +220,7 @@ impl Naming {
         seen: Option<&Namesake>,
         we: We,
     ) -> Option<NameNote> {
+        self.is_blind = false;
         let gap_ms = self.seen_ms.map_or(0, |seen_ms| now_ms - seen_ms);
         self.seen_ms = Some(now_ms);
         if let Some(rival) = self.rival.as_mut().filter(|_| gap_ms <= gap_ms_max) {
@@ -218,6 +231,18 @@ impl Naming {
             Hold::Waiting => self.waited(seen),
             Hold::Ours => self.checked(seen, we),
         }
+    }
+
+    /// A look failed (N5); whether the share is to be opened anew, which mends it or tells why.
+    fn note_blind(&mut self) -> bool {
+        if self.hold == Hold::Ours {
+            return false;
+        }
+        let is_again = core::mem::replace(&mut self.is_blind, true);
+        if is_again && self.hold == Hold::Unknown {
+            self.take();
+        }
+        !is_again && self.hold == Hold::Waiting
     }
 
     fn found(&mut self, seen: Option<&Namesake>, we: We) -> Option<NameNote> {
@@ -325,9 +350,7 @@ impl Engine {
             self.sight.forget_lock();
             self.ask(now, Asked::Release, ShareOrder::Release(None), out);
         } else if now.ms >= self.nodes_due_ms {
-            let is_first = self.naming.hold == Hold::Unknown;
-            let read = if is_first { NodesRead::Nothing } else { NodesRead::Known };
-            self.order_nodes(now, read, out);
+            self.order_nodes(now, NodesRead::Nothing, out);
         }
     }
 
@@ -335,10 +358,12 @@ impl Engine {
         if self.naming.lock_to_leave { 0 } else { self.nodes_due_ms }
     }
 
-    /// No poll follows that would find out what is wrong.
+    /// Who waits polls nothing that would find out what is wrong.
     pub(super) fn look_failed(&mut self, now: Now, error: &ShareError) {
-        let waits = self.stage == Stage::Standby && !self.naming.is_ours();
-        if waits && error.fault.class() == FaultClass::Reopen {
+        if self.stage != Stage::Standby {
+            return;
+        }
+        if self.naming.note_blind() && error.fault.class() == FaultClass::Reopen {
             self.sight.break_off();
             self.poll_due_ms = now.ms + u64::from(self.settings.poll_ms);
             self.stage = Stage::Closed;
@@ -353,13 +378,20 @@ impl Engine {
             run_dir_ours: self.host.run_dir_ours,
         };
         let gap_ms_max = self.records_gap_ms_max();
-        let news = self.naming.observe(now.ms, gap_ms_max, seen.own.as_ref(), we);
-        let Some(what) = news else { return };
-        if what == NameNote::Free {
-            self.poll_due_ms = now.ms;
+        let own = match &seen.own {
+            OwnRecord::Unread => return,
+            OwnRecord::Clear => None,
+            OwnRecord::Foreign(other) => Some(other),
+        };
+        let Some(what) = self.naming.observe(now.ms, gap_ms_max, own, we) else { return };
+        match what {
+            NameNote::Free => self.poll_due_ms = now.ms,
+            // Who waits does not look at the others.
+            NameNote::Yielded => self.roster = Roster::default(),
+            NameNote::Taken | NameNote::Disputed | NameNote::Undisputed => {}
         }
-        let host = seen.own.as_ref().map(|other| other.host.clone()).unwrap_or_default();
-        let here = seen.own.as_ref().is_some_and(|other| other.same_machine && other.same_boot);
+        let host = own.map(|other| other.host.clone()).unwrap_or_default();
+        let here = own.is_some_and(|other| other.same_machine && other.same_boot);
         let node = self.host.node.clone();
         out(Effect::Note(Note::Node(NodeNote::Name { node, host, here, what })));
     }
@@ -380,7 +412,12 @@ impl Engine {
 
     pub(super) fn forgotten(&mut self, out: &mut Out<'_>) {
         let Some((node, silent_ms)) = self.naming.forgetting.take() else { return };
-        self.roster.forget(&node);
+        let tells = self.stage == Stage::Master;
+        self.roster.forget(&node, |change| {
+            if tells {
+                tell(change, out);
+            }
+        });
         out(Effect::Note(Note::Node(NodeNote::Forgotten { node, silent_ms })));
     }
 }
@@ -490,6 +527,25 @@ mod tests {
         naming.look_again();
         let told = look(&mut naming, 108_000, STANDBY, &vec![Some(standby(7, 1)); 8]);
         assert_eq!(told.last(), Some(&Some(NameNote::Free)), "what was counted still counts");
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_for_nothing() {
+        let mut naming = Naming::default();
+        assert!(!naming.note_blind() && !naming.is_ours(), "it is looked for once more");
+        assert!(!naming.note_blind() && naming.is_ours(), "N5");
+        naming.look_again();
+        assert!(!naming.note_blind() && naming.is_ours(), "known to fail");
+        naming.look_again();
+        assert_eq!(
+            naming.observe(0, GAP_MS_MAX, Some(&standby(7, 1)), STANDBY),
+            Some(NameNote::Taken)
+        );
+        assert!(naming.note_blind(), "the share is opened anew, once");
+        assert!((0..100).all(|_| !naming.note_blind()) && !naming.is_ours());
+        let told = look(&mut naming, 10_000, STANDBY, &vec![Some(standby(7, 1)); 12]);
+        let free = told.iter().position(|told| *told == Some(NameNote::Free));
+        assert_eq!(free, Some(11), "N4: the gap was longer than counts");
     }
 
     #[test]

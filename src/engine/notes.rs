@@ -302,6 +302,11 @@ pub enum Alert {
         /// Which.
         node: NodeName,
     },
+    /// Its record was deleted: it is not missed any more.
+    NodeForgotten {
+        /// Which.
+        node: NodeName,
+    },
     /// A node's wall clock is off ours.
     ClockSkew {
         /// Which.
@@ -390,6 +395,7 @@ impl Alert {
             Self::RedundancyRestored => "redundancy-restored",
             Self::NodeLost { .. } => "node-lost",
             Self::NodeReturned { .. } => "node-returned",
+            Self::NodeForgotten { .. } => "node-forgotten",
             Self::ClockSkew { .. } => "clock-skew",
             Self::ClockSkewOver { .. } => "clock-skew-over",
             Self::CloudDeclining { .. } => "cloud-declining",
@@ -409,6 +415,7 @@ impl Alert {
             Self::Source { .. }
             | Self::Clock { .. }
             | Self::Certificates { .. }
+            | Self::NodeForgotten { .. }
             | Self::ClockSkew { .. }
             | Self::ClockSkewOver { .. } => Level::Warning,
             Self::MasterChanged { .. }
@@ -435,6 +442,7 @@ impl Alert {
             | Self::Clock { phase: Phase::Clear, .. }
             | Self::Certificates { phase: Phase::Clear, .. }
             | Self::NodeReturned { .. }
+            | Self::NodeForgotten { .. }
             | Self::ClockSkewOver { .. } => Level::Info,
             Self::Source { phase: Phase::Raise, .. }
             | Self::Clock { phase: Phase::Raise, .. }

@@ -5,10 +5,13 @@
 //! - R1: a node is live only if its record was seen to change; a record that was merely found
 //!   may be years old.
 //! - R2: silence is counted as in `election`: over gaps that our own observations bound.
-//! - R3: a loss is told once, and its return once.
-//! - R4: a node that a whole listing no longer shows is dropped without a word; one that was
-//!   live only once it should have written again, as lost.
-//! - R5: only a node that is not live is forgotten, the one that was silent for longest first.
+//! - R3: a loss is told once, and its end once: that it is back, or forgotten.
+//! - R4: a node that a whole listing no longer shows is forgotten, whoever deleted its record;
+//!   one that was live only once it should have written again, as lost.
+//! - R5: only a node that is not live has its record deleted, the one that was silent for longest
+//!   first: after a month, or, where there are too many, after an hour, or at once if it was
+//!   never seen to live.
+//! - R6: what was told of a node that is forgotten is over: that it is lost, or its clock off.
 
 use heapless::Vec;
 
@@ -16,7 +19,9 @@ use super::ident::{NodeName, Role, Term};
 use super::share::{NodeRecord, NodesSeen, Wish};
 use super::skew::Skew;
 use super::status::NodeStatus;
-use crate::limits::{NODE_FORGET_MS, NODE_REWRITTEN_MS, NODE_SILENT_MS, NODES_MAX};
+use crate::limits::{
+    NODE_CROWDED_MS, NODE_FORGET_MS, NODE_REWRITTEN_MS, NODE_SILENT_MS, NODES_MAX,
+};
 
 /// Whether a node lives, as far as we know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +41,8 @@ struct Entry {
     record: NodeRecord,
     silent_ms: u64,
     life: Life,
+    /// Whoever is master was to tell that it is lost.
+    loss_told: bool,
     skew: Skew,
     /// Whoever is master was to tell of the skew.
     skew_told: bool,
@@ -70,6 +77,11 @@ pub enum Change {
     },
     /// A lost node is back.
     Returned {
+        /// Which.
+        node: NodeName,
+    },
+    /// A lost node is forgotten.
+    Forgotten {
         /// Which.
         node: NodeName,
     },
@@ -120,32 +132,44 @@ impl Roster {
         }
         if let Some(names) = &seen.listed {
             self.is_crowded = seen.crowded;
-            self.drop_unlisted(names, &mut tell);
+            self.drop_unlisted(names, look.tells, &mut tell);
         }
         for entry in &mut self.entries {
-            entry.age(&mut tell);
+            entry.age(look.tells, &mut tell);
             entry.tell_skew(look.tells, &mut tell);
         }
     }
 
-    /// We are master now: the one before has told of the clocks that are off, if there was one.
+    /// We are master now: the one before has told of the nodes that are lost and the clocks that
+    /// are off, if there was one.
     pub fn begin_term(&mut self, is_first: bool) {
         for entry in &mut self.entries {
+            entry.loss_told = entry.life == Life::Lost && !is_first;
             entry.skew_told = entry.skew.holds() && !is_first;
         }
     }
 
     /// A node whose record is to be deleted, and for how long it was silent (R5).
     pub fn forgettable(&self) -> Option<(&NodeName, u64)> {
-        let gone = |entry: &&Entry| matches!(entry.life, Life::Lost | Life::Dead);
-        let oldest = self.entries.iter().filter(gone).max_by_key(|entry| entry.silent_ms)?;
-        let is_due = self.is_crowded || oldest.silent_ms >= u64::from(NODE_FORGET_MS);
-        is_due.then_some((&oldest.record.node, oldest.silent_ms))
+        let is_due = |entry: &&Entry| match entry.life {
+            Life::Found | Life::Live => false,
+            Life::Lost | Life::Dead if entry.silent_ms >= u64::from(NODE_FORGET_MS) => true,
+            Life::Lost => self.is_crowded && entry.silent_ms >= u64::from(NODE_CROWDED_MS),
+            Life::Dead => self.is_crowded,
+        };
+        let oldest = self.entries.iter().filter(is_due).max_by_key(|entry| entry.silent_ms)?;
+        Some((&oldest.record.node, oldest.silent_ms))
     }
 
     /// A node's record is deleted.
-    pub fn forget(&mut self, node: &NodeName) {
-        self.entries.retain(|entry| entry.record.node != *node);
+    pub fn forget(&mut self, node: &NodeName, mut tell: impl FnMut(Change)) {
+        self.entries.retain(|entry| {
+            let is_forgotten = entry.record.node == *node;
+            if is_forgotten {
+                entry.end(&mut tell);
+            }
+            !is_forgotten
+        });
     }
 
     /// Whether the wall clock of a node that is live is off ours.
@@ -226,6 +250,7 @@ impl Roster {
         if record.role == Role::Stopped {
             return;
         }
+        entry.loss_told = false;
         if entry.life == Life::Lost {
             tell(Change::Returned { node: record.node.clone() });
         }
@@ -240,9 +265,9 @@ impl Roster {
     }
 
     /// R4.
-    fn drop_unlisted(&mut self, names: &[NodeName], tell: &mut impl FnMut(Change)) {
+    fn drop_unlisted(&mut self, names: &[NodeName], tells: bool, tell: &mut impl FnMut(Change)) {
         let is_crowded = self.is_crowded;
-        self.entries.retain(|entry| {
+        self.entries.retain_mut(|entry| {
             let node = &entry.record.node;
             let is_live = entry.life == Life::Live;
             let may_write = is_live && entry.silent_ms < u64::from(NODE_REWRITTEN_MS);
@@ -250,12 +275,9 @@ impl Roster {
                 return true;
             }
             if is_live {
-                let (node, silent_ms) = (node.clone(), entry.silent_ms);
-                tell(Change::Lost { node, silent_ms, stopped: false });
+                entry.lose(tells, tell);
             }
-            if entry.skew_told {
-                tell(Change::ClockBack { node: node.clone() });
-            }
+            entry.end(tell);
             false
         });
     }
@@ -267,24 +289,39 @@ impl Entry {
             record: record.clone(),
             silent_ms: 0,
             life: Life::Found,
+            loss_told: false,
             skew: Skew::default(),
             skew_told: false,
         }
     }
 
-    fn age(&mut self, tell: &mut impl FnMut(Change)) {
+    fn age(&mut self, tells: bool, tell: &mut impl FnMut(Change)) {
         let stopped = self.record.role == Role::Stopped;
         if !stopped && self.silent_ms < u64::from(NODE_SILENT_MS) {
             return;
         }
         match self.life {
             Life::Found => self.life = Life::Dead,
-            Life::Live => {
-                self.life = Life::Lost;
-                let (node, silent_ms) = (self.record.node.clone(), self.silent_ms);
-                tell(Change::Lost { node, silent_ms, stopped });
-            }
+            Life::Live => self.lose(tells, tell),
             Life::Lost | Life::Dead => {}
+        }
+    }
+
+    fn lose(&mut self, tells: bool, tell: &mut impl FnMut(Change)) {
+        self.life = Life::Lost;
+        self.loss_told = tells;
+        let (node, silent_ms) = (self.record.node.clone(), self.silent_ms);
+        tell(Change::Lost { node, silent_ms, stopped: self.record.role == Role::Stopped });
+    }
+
+    /// R6.
+    fn end(&self, tell: &mut impl FnMut(Change)) {
+        let node = &self.record.node;
+        if self.loss_told {
+            tell(Change::Forgotten { node: node.clone() });
+        }
+        if self.skew_told {
+            tell(Change::ClockBack { node: node.clone() });
         }
     }
 

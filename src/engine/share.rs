@@ -389,14 +389,37 @@ pub struct Wish {
 /// What was seen of the nodes.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct NodesSeen {
-    /// Our own record, if it was looked at and stands under a foreign nonce.
-    pub own: Option<Namesake>,
+    /// Our own record, as it was before it was written; unread if writing it failed.
+    pub own: OwnRecord,
     /// The others', in no order. A record that could not be read is left out.
     pub records: Vec<NodeRecord, NODES_MAX>,
     /// The others that have records, if the folder was listed.
     pub listed: Option<Vec<NodeName, NODES_MAX>>,
     /// There are more than that.
     pub crowded: bool,
+    /// What could not be done, while the rest was: our own record looked at or written, the
+    /// folder listed, or any of the others' records read.
+    pub failed: Option<ShareError>,
+}
+
+impl NodesSeen {
+    /// Whether it shows the others: else none of them was silent.
+    pub fn shows_others(&self) -> bool {
+        self.failed.is_none() || !self.records.is_empty()
+    }
+}
+
+/// What a look at our own record showed.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one exists at a time; no heap in the engine")]
+pub enum OwnRecord {
+    /// Nothing: it was not looked at, or could not be read.
+    #[default]
+    Unread,
+    /// It is not there, or damaged, or ours.
+    Clear,
+    /// It stands under a foreign nonce.
+    Foreign(Namesake),
 }
 
 /// What became of an order.

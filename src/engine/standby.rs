@@ -46,7 +46,7 @@ impl Engine {
         }
         self.site = Some(site);
         self.class = class;
-        self.faults.forget_all();
+        self.faults.begin_anew();
         self.all_due_ms = 0;
         self.list_due_ms = 0;
         self.stage = Stage::Loading;
@@ -91,7 +91,8 @@ impl Engine {
         } else if !self.has_name() {
             self.order_look(now, out);
         } else if self.naming.is_record_due() {
-            self.order_nodes(now, NodesRead::Listed, out);
+            // The first poll waits for this: the others are looked at with the next one.
+            self.order_nodes(now, NodesRead::Nothing, out);
         } else if now.ms >= self.poll_due_ms {
             self.order_poll(now, out);
         } else if now.ms >= self.record_due_ms {
@@ -235,7 +236,7 @@ impl Engine {
         self.stage = Stage::Master;
         self.ending = None;
         self.tenure = Tenure::begin(now.ms);
-        self.faults.forget_all();
+        self.faults.begin_anew();
         self.nodes_due_ms = now.ms + u64::from(self.settings.heartbeat_ms);
         self.record_due_ms = now.ms;
         self.wish = None;
@@ -291,7 +292,9 @@ impl Engine {
         let own_nonce = own.then_some(self.host.nonce);
         let order = ShareOrder::Nodes(NodesOrder { own_nonce, write, read });
         let others = read != NodesRead::Nothing;
-        self.ask(now, Asked::Nodes { last, own, others }, order, out);
+        // An order that does less than what failed shows nothing of it; who waits does no more.
+        let shows = (own && others) || self.waits_for_name();
+        self.ask(now, Asked::Nodes { last, own, others, shows }, order, out);
     }
 
     fn record(&mut self, now: Now) -> NodeRecord {
@@ -322,6 +325,13 @@ impl Engine {
         seen: &NodesSeen,
         out: &mut Out<'_>,
     ) {
+        if seen.failed.is_some() {
+            // Whatever failed is tried with the next order, too: one that does less says nothing.
+            self.list_due_ms = now.ms;
+        }
+        if !seen.shows_others() {
+            return;
+        }
         let master = self.stage == Stage::Master;
         let look = Look {
             now_ms: now.ms,
@@ -357,7 +367,8 @@ impl Engine {
     }
 }
 
-fn tell(change: super::roster::Change, out: &mut Out<'_>) {
+/// Says what changed with a node, in the log and to the site's people.
+pub(super) fn tell(change: super::roster::Change, out: &mut Out<'_>) {
     use super::roster::Change;
     match change {
         Change::Lost { node, silent_ms, stopped } => {
@@ -372,6 +383,8 @@ fn tell(change: super::roster::Change, out: &mut Out<'_>) {
             out(Effect::Note(Note::Node(NodeNote::Returned { node: node.clone() })));
             out(Effect::Alert(Alert::NodeReturned { node }));
         }
+        // The log has it from whoever forgot it, if that was us.
+        Change::Forgotten { node } => out(Effect::Alert(Alert::NodeForgotten { node })),
         Change::ClockOff { node, skew_ms } => {
             out(Effect::Note(Note::Node(NodeNote::ClockSkew { node: node.clone(), skew_ms })));
             out(Effect::Alert(Alert::ClockSkew { node, skew_ms }));

@@ -14,11 +14,10 @@ mod stored;
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
 use super::ident::Cursor;
-use super::naming::Namesake;
 use super::segment::FIRST_OFFSET;
 use super::share::{
-    Fetched, LockSeen, LockWish, NodeRecord, NodesSeen, Polled, ProofLock, ProofVerdict, Proven,
-    ShareFault, Survey, TermMark,
+    Fetched, LockSeen, LockWish, NodeRecord, Polled, ProofLock, ProofVerdict, Proven, ShareFault,
+    Survey, TermMark,
 };
 use super::slot::{Slot, SlotState};
 use super::*;
@@ -37,6 +36,10 @@ struct Share {
     records: BTreeMap<NodeName, NodeRecord>,
     /// Who wrote them last, by place and machine.
     writers: BTreeMap<NodeName, (usize, usize)>,
+    /// What fails of them.
+    rot: names::Rot,
+    /// Every order for them, by place: whether it wrote, and what it read.
+    looks: Vec<(usize, bool, share::NodesRead)>,
     /// Who holds the lock, by place in the site.
     lock: BTreeSet<usize>,
     frozen: bool,
@@ -383,6 +386,8 @@ impl Share {
             segments: Segments::new(),
             records: BTreeMap::new(),
             writers: BTreeMap::new(),
+            rot: names::Rot::default(),
+            looks: Vec::new(),
             lock: BTreeSet::new(),
             frozen: false,
             full: false,
@@ -442,7 +447,7 @@ impl Share {
             ShareOrder::Store(order) => {
                 ShareOutcome::Store(self.declined.perform(node.engine.own_term(), &order))
             }
-            ShareOrder::Nodes(order) => ShareOutcome::Nodes(self.nodes(place, order, node)),
+            ShareOrder::Nodes(order) => self.nodes(place, order, node),
             ShareOrder::Forget { node } => {
                 self.records.remove(&node);
                 ShareOutcome::Done
@@ -461,43 +466,6 @@ impl Share {
                 ShareOutcome::Done
             }
             ShareOrder::Attach | ShareOrder::Tidy { .. } => ShareOutcome::Done,
-        }
-    }
-
-    fn nodes(&mut self, place: usize, order: share::NodesOrder, node: &Node) -> NodesSeen {
-        let ours = &node.engine.host.node;
-        let own = order.own_nonce.and_then(|nonce| {
-            let record = self.records.get(ours).filter(|record| record.nonce != nonce)?;
-            let (writer, machine) = self.writers[ours];
-            Some(Namesake {
-                nonce: record.nonce,
-                beat: record.beat,
-                role: record.role,
-                same_machine: machine == node.machine,
-                same_boot: writer == place,
-                same_run_dir: writer == place,
-                host: heapless::String::new(),
-            })
-        });
-        if let Some(record) = order.write {
-            self.writers.insert(ours.clone(), (place, node.machine));
-            self.records.insert(ours.clone(), record);
-        }
-        let mut others: Vec<_> =
-            self.records.values().filter(|record| record.node != *ours).cloned().collect();
-        // Those known before come first.
-        let known: BTreeSet<_> = node.engine.roster.status().map(|known| known.node).collect();
-        others.sort_by_key(|record| !known.contains(&record.node));
-        let crowded = others.len() > crate::limits::NODES_MAX;
-        others.truncate(crate::limits::NODES_MAX);
-        let names = others.iter().map(|record| record.node.clone()).collect();
-        let listed = (order.read == share::NodesRead::Listed).then_some(names);
-        let records = others.into_iter().collect();
-        match order.read {
-            share::NodesRead::Nothing => NodesSeen { own, ..NodesSeen::default() },
-            share::NodesRead::Known | share::NodesRead::Listed => {
-                NodesSeen { own, records, crowded: crowded && listed.is_some(), listed }
-            }
         }
     }
 

@@ -156,7 +156,7 @@ impl Share {
             ShareOrder::Store(order) => self.store(&root?, &order).map(ShareOutcome::Store),
             ShareOrder::Survey => terms::survey(&root?).map(ShareOutcome::Surveyed),
             ShareOrder::Attach => self.attach(fd),
-            ShareOrder::Nodes(order) => self.nodes(&root?, order).map(ShareOutcome::Nodes),
+            ShareOrder::Nodes(order) => self.nodes(&root?, &order).map(ShareOutcome::Nodes),
             ShareOrder::Forget { node } => {
                 nodes::forget(&root?, &node).map(|()| ShareOutcome::Done)
             }
@@ -286,7 +286,7 @@ impl Share {
         })
     }
 
-    fn nodes(&mut self, root: &Root, order: NodesOrder) -> Result<NodesSeen, ShareError> {
+    fn nodes(&mut self, root: &Root, order: &NodesOrder) -> Result<NodesSeen, ShareError> {
         nodes::perform(root, &self.place.node, &self.host, order, &mut self.known)
     }
 
@@ -384,7 +384,8 @@ pub fn look(path: &Path) -> Result<Looked, ShareError> {
     let newest = terms::survey(&root)?.newest;
     let mut pages = Vec::new();
     for node in &nodes::list(&root, None, &[])?.names {
-        pages.extend(nodes::read(&root, node)?);
+        // one that cannot be read hides no other
+        pages.extend(nodes::read(&root, node).ok().flatten());
     }
     Ok(Looked { site: root.site, class, newest, nodes: pages })
 }

@@ -16,7 +16,10 @@
 //! something. The format version grows only when that would not do any more.
 //!
 //! - N1: a node writes its own page alone, and it is read through a fresh open.
-//! - N2: a page that is damaged, half written or of another name is left out.
+//! - N2: a page that is damaged, half written or of another name is as if it was not there, and
+//!   takes up nobody's room.
+//! - N3: what fails keeps nothing else from being done: a page that cannot be read is left out,
+//!   unless none of the others' can; a folder that cannot be listed has the pages known before.
 
 use std::fs;
 use std::io;
@@ -26,16 +29,18 @@ use std::path::Path;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use super::directory::Root;
+use super::directory::{self, Root};
 use super::fault::{cannot, fault_of};
 use super::{file, mount};
 use crate::edge::machine::machine_id;
 use crate::engine::codec::{CRC_32C, Reader, Writer};
 use crate::engine::ident::NodeName;
 use crate::engine::naming::Namesake;
-use crate::engine::share::{NodeRecord, NodesOrder, NodesRead, NodesSeen, ShareError, ShareFault};
+use crate::engine::share::{
+    NodeRecord, NodesOrder, NodesRead, NodesSeen, OwnRecord, ShareError, ShareFault,
+};
 use crate::engine::slot::FORMAT;
-use crate::limits::{HOST_NAME_MAX, NODES_MAX, PATH_MAX};
+use crate::limits::{HOST_NAME_MAX, NODES_MAX, NODES_TRIED_MAX, PATH_MAX};
 
 const MAGIC: [u8; 8] = *b"EDGENODE";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -112,42 +117,90 @@ pub(super) struct Listed {
     pub(super) crowded: bool,
 }
 
-/// Looks at our own page and writes it, as far as that is due, then reads the others'.
+/// Looks at our own page and writes it, as far as that is due, then reads the others' (N3).
+///
+/// # Errors
+///
+/// Something failed, and nothing came of the rest.
 pub(super) fn perform(
     root: &Root,
     own: &NodeName,
     host: &HostMark,
-    order: NodesOrder,
+    order: &NodesOrder,
     known: &mut Known,
 ) -> Result<NodesSeen, ShareError> {
     let mut seen = NodesSeen::default();
-    if let Some(nonce) = order.own_nonce {
-        let page = read(root, own)?.filter(|page| page.record.nonce != nonce);
-        seen.own = page.map(|page| host.judge(&page));
+    let own_failed = match touch_own(root, own, host, order) {
+        Ok(shown) => {
+            seen.own = shown;
+            None
+        }
+        Err(error) => Some(error),
+    };
+    let list_failed = match order.read {
+        NodesRead::Nothing | NodesRead::Known => None,
+        NodesRead::Listed => list(root, Some(own), known)
+            .map(|listed| {
+                seen.crowded = listed.crowded;
+                seen.listed = Some(listed.names.clone());
+                *known = listed.names;
+            })
+            .err(),
+    };
+    let read_failed = match order.read {
+        NodesRead::Nothing => None,
+        NodesRead::Known | NodesRead::Listed => read_others(root, known, &mut seen),
+    };
+    // Ours last: it is not looked at with each order, and the text must not change each time.
+    seen.failed = list_failed.or(read_failed).or(own_failed);
+    let is_empty =
+        seen.own == OwnRecord::Unread && seen.records.is_empty() && seen.listed.is_none();
+    match seen.failed.take() {
+        Some(error) if is_empty => Err(error),
+        failed => Ok(NodesSeen { failed, ..seen }),
     }
-    if let Some(record) = order.write {
-        write(root, &NodePage { record, host: host.clone() })?;
+}
+
+/// Looks at our own page, then writes it, whatever it showed.
+fn touch_own(
+    root: &Root,
+    own: &NodeName,
+    host: &HostMark,
+    order: &NodesOrder,
+) -> Result<OwnRecord, ShareError> {
+    let seen = order.own_nonce.map(|nonce| {
+        let page = read(root, own)?;
+        if page.is_none() && !root.nodes().is_dir() {
+            // what is not there in an empty mount point is not silent
+            directory::check_site(root)?;
+        }
+        let page = page.filter(|page| page.record.nonce != nonce);
+        Ok(page.map_or(OwnRecord::Clear, |page| OwnRecord::Foreign(host.judge(&page))))
+    });
+    if let Some(record) = &order.write {
+        write(root, &NodePage { record: record.clone(), host: host.clone() })?;
     }
-    match order.read {
-        NodesRead::Nothing => return Ok(seen),
-        NodesRead::Known => {}
-        NodesRead::Listed => {
-            let listed = list(root, Some(own), known)?;
-            seen.crowded = listed.crowded;
-            seen.listed = Some(listed.names.clone());
-            *known = listed.names;
+    seen.unwrap_or(Ok(OwnRecord::Unread))
+}
+
+/// Reads the pages of these; what failed, if none of them could be read.
+fn read_others(root: &Root, known: &Known, seen: &mut NodesSeen) -> Option<ShareError> {
+    let mut failed = None;
+    let mut is_any_readable = false;
+    for node in known {
+        match read(root, node) {
+            Ok(page) => {
+                is_any_readable = true;
+                seen.records.extend(page.map(|page| page.record));
+            }
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    for node in known.iter() {
-        if let Some(page) = read(root, node)? {
-            seen.records.push(page.record).expect("N: as many records as names");
-        }
-    }
-    Ok(seen)
+    failed.filter(|_| !is_any_readable)
 }
 
 /// The nodes that have a page. Of more than [`NODES_MAX`], those known before come first, and
-/// the rest is left out.
+/// the rest is left out; of those not known, [`NODES_TRIED_MAX`] are tried (N2).
 pub(super) fn list(
     root: &Root,
     but: Option<&NodeName>,
@@ -155,12 +208,25 @@ pub(super) fn list(
 ) -> Result<Listed, ShareError> {
     let mut listed = Listed { names: Known::new(), crowded: false };
     let mut newcomers = Known::new();
+    let mut tried = 0;
     file::names(&root.nodes(), |name| {
-        if let Some(node) = NodeName::parse(name).filter(|node| Some(node) != but) {
-            let is_known = known.contains(&node);
-            let names = if is_known { &mut listed.names } else { &mut newcomers };
-            listed.crowded |= names.push(node).is_err();
-        }
+        let Some(node) = NodeName::parse(name).filter(|node| Some(node) != but) else {
+            return Ok(());
+        };
+        let names = if known.contains(&node) {
+            &mut listed.names
+        } else if tried == NODES_TRIED_MAX {
+            listed.crowded = true;
+            return Ok(());
+        } else {
+            tried += 1;
+            // one that cannot be read may be a node's
+            if matches!(read(root, &node), Ok(None)) {
+                return Ok(());
+            }
+            &mut newcomers
+        };
+        listed.crowded |= names.push(node).is_err();
         Ok(())
     })?;
     for node in newcomers {
@@ -174,17 +240,19 @@ pub(super) fn forget(root: &Root, node: &NodeName) -> Result<(), ShareError> {
     file::delete(&root.nodes().join(node.as_str()))
 }
 
-/// A node's page, through a fresh open (N1); `None`: not there, or not readable (N2).
+/// A node's page, through a fresh open (N1); `None`: there is none (N2).
+///
+/// # Errors
+///
+/// What is there cannot be read: it may say anything.
 pub(super) fn read(root: &Root, node: &NodeName) -> Result<Option<NodePage>, ShareError> {
     let path = root.nodes().join(node.as_str());
     let mut page = [0; PAGE_BYTES];
     let length = match file::open(&path).and_then(|file| file::read_at(&file, &mut page, 0)) {
         Ok(length) => length,
-        // the share itself fails, which must not look like a silent node
-        Err(error) if fault_of(&error) == ShareFault::Stale => {
-            return Err(cannot("read", &path, &error));
-        }
-        Err(_) => return Ok(None),
+        // not there, or a folder
+        Err(error) if fault_of(&error) == ShareFault::Missing => return Ok(None),
+        Err(error) => return Err(cannot("read", &path, &error)),
     };
     Ok(decode(&page[..length]).filter(|page| page.record.node == *node))
 }
@@ -194,7 +262,8 @@ fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     let bytes = encode(page);
     let mut opened = file::open_or_create(&path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        // somebody has deleted the folder
+        // somebody has deleted the folder, or all that was there
+        directory::check_site(root)?;
         opened = file::make_directory(&root.nodes()).and_then(|_| file::open_or_create(&path));
     }
     opened
@@ -277,7 +346,7 @@ mod tests {
     fn order(root: &Root, own: &str, beat: u32, read: NodesRead, known: &mut Known) -> NodesSeen {
         let host = HostMark::of_this_host(&root.path, &root.path);
         let order = NodesOrder { own_nonce: Some(u64::MAX), write: Some(record(own, beat)), read };
-        perform(root, &node(own), &host, order, known).expect("done")
+        perform(root, &node(own), &host, &order, known).expect("done")
     }
 
     #[test]
@@ -317,19 +386,23 @@ mod tests {
         let look = |run: &Path, nonce, write| {
             let host = HostMark::of_this_host(&root.path, run);
             let order = NodesOrder { own_nonce: Some(nonce), write, read: NodesRead::Nothing };
-            perform(&root, &node("gw-1"), &host, order, &mut Known::new()).expect("done").own
+            perform(&root, &node("gw-1"), &host, &order, &mut Known::new()).expect("done").own
         };
-        assert_eq!(look(&runs[0], 7, None), None, "there is none");
+        let foreign = |own| match own {
+            OwnRecord::Foreign(seen) => seen,
+            OwnRecord::Unread | OwnRecord::Clear => panic!("{own:?}"),
+        };
+        assert_eq!(look(&runs[0], 7, None), OwnRecord::Clear, "there is none");
         let first = NodeRecord { nonce: 7, ..record("gw-1", 3) };
-        assert_eq!(look(&runs[0], 7, Some(first)), None);
-        assert_eq!(look(&runs[0], 7, None), None, "it is ours");
+        assert_eq!(look(&runs[0], 7, Some(first)), OwnRecord::Clear);
+        assert_eq!(look(&runs[0], 7, None), OwnRecord::Clear, "it is ours");
         let second = NodeRecord { nonce: 8, role: Role::Standby, ..record("gw-1", 1) };
-        let seen = look(&runs[1], 8, Some(second)).expect("seen, then covered");
+        let seen = foreign(look(&runs[1], 8, Some(second)));
         assert_eq!((seen.nonce, seen.beat, seen.role), (7, 3, Role::Master));
         assert!(seen.same_machine && seen.same_boot && !seen.same_run_dir);
-        let seen = look(&runs[1], 9, None).expect("foreign");
+        let seen = foreign(look(&runs[1], 9, None));
         assert!(seen.nonce == 8 && seen.same_run_dir && !seen.host.is_empty());
-        let seen = look(&root.path.join("not-there"), 9, None).expect("foreign");
+        let seen = foreign(look(&root.path.join("not-there"), 9, None));
         assert!(!seen.same_run_dir, "not known");
     }
 
@@ -337,7 +410,11 @@ mod tests {
     fn more_pages_than_fit_leave_out_newcomers() {
         let folder = Folder::new();
         let root = folder.root();
-        let make = |name: &str| fs::write(root.nodes().join(name), b"").expect("written");
+        let host = HostMark::of_this_host(&root.path, &root.path);
+        let make = |name: &str| {
+            let page = NodePage { record: record(name, 1), host: host.clone() };
+            write(&root, &page).expect("written");
+        };
         (0..NODES_MAX).for_each(|number| make(&format!("a-{number}")));
         let listed = list(&root, None, &[]).expect("listed");
         assert!(listed.names.len() == NODES_MAX && !listed.crowded);
@@ -351,6 +428,101 @@ mod tests {
         forget(&root, &node("a-1")).expect("forgotten");
         forget(&root, &node("a-1")).expect("gone is as good");
         assert!(!list(&root, None, &known).expect("listed").names.contains(&node("a-1")));
+    }
+
+    /// What cannot be opened by anybody, not even by root.
+    fn rot(root: &Root, name: &str) {
+        let path = root.nodes().join(name);
+        // there may be none yet
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink(name, &path).expect("made");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_hides_no_other() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let mut known = Known::new();
+        for name in ["gw-1", "gw-3", "gw-4"] {
+            order(&root, name, 1, NodesRead::Nothing, &mut Known::new());
+        }
+        rot(&root, "gw-3");
+        let seen = order(&root, "gw-2", 1, NodesRead::Listed, &mut known);
+        assert_eq!((seen.records.len(), seen.failed), (2, None), "N3");
+        assert_eq!(seen.listed.map(|names| names.len()), Some(3), "it may be a node's");
+        rot(&root, "gw-1");
+        rot(&root, "gw-4");
+        for read in [NodesRead::Known, NodesRead::Listed] {
+            let seen = order(&root, "gw-2", 2, read, &mut known);
+            assert_eq!(seen.own, OwnRecord::Clear, "N3");
+            let failed = seen.failed.as_ref().expect("none can be read");
+            assert!(failed.text.contains("cannot read nodes/"), "{failed}");
+            assert!(!seen.shows_others());
+        }
+        assert_eq!(list(&root, None, &[]).expect("listed").names.len(), 4);
+    }
+
+    #[test]
+    fn our_own_page_that_cannot_be_read_is_not_taken_for_absent() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let host = HostMark::of_this_host(&root.path, &root.path);
+        let mut known = Known::new();
+        order(&root, "gw-1", 1, NodesRead::Nothing, &mut known);
+        rot(&root, "gw-2");
+        let mut give = |write, read| {
+            let order = NodesOrder { own_nonce: Some(1), write, read };
+            perform(&root, &node("gw-2"), &host, &order, &mut known)
+        };
+        let error = give(None, NodesRead::Nothing).expect_err("nothing came of it");
+        assert!(error.text.contains("cannot read nodes/gw-2"), "{error}");
+        give(Some(record("gw-2", 1)), NodesRead::Nothing).expect_err("nothing came of it");
+        let seen = give(Some(record("gw-2", 1)), NodesRead::Listed).expect("the others came");
+        assert_eq!(seen.own, OwnRecord::Unread);
+        assert_eq!(seen.records.as_slice(), [record("gw-1", 1)]);
+        let failed = seen.failed.as_ref().expect("it says what failed");
+        assert!(failed.text.contains("cannot write nodes/gw-2") && seen.shows_others(), "{failed}");
+    }
+
+    #[test]
+    fn nothing_is_seen_nor_made_in_an_empty_mount_point() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let host = HostMark::of_this_host(&root.path, &root.path);
+        let give = |write| {
+            let order = NodesOrder { own_nonce: Some(1), write, read: NodesRead::Nothing };
+            perform(&root, &node("gw-1"), &host, &order, &mut Known::new())
+        };
+        fs::remove_dir_all(root.nodes()).expect("ours");
+        assert_eq!(give(None).expect("seen").own, OwnRecord::Clear, "only the folder is gone");
+        assert_eq!(give(Some(record("gw-1", 1))).expect("made anew").own, OwnRecord::Clear);
+        fs::remove_dir_all(&root.path).expect("ours");
+        fs::create_dir(&root.path).expect("made");
+        for write in [None, Some(record("gw-1", 2))] {
+            assert_eq!(give(write).expect_err("not there").fault, ShareFault::Missing);
+        }
+        assert_eq!(fs::read_dir(&root.path).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_has_the_pages_known_before() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = Folder::new();
+        let root = folder.root();
+        let mut known = Known::new();
+        order(&root, "gw-1", 1, NodesRead::Nothing, &mut Known::new());
+        order(&root, "gw-2", 1, NodesRead::Listed, &mut known);
+        let allow = |mode| fs::set_permissions(root.nodes(), fs::Permissions::from_mode(mode));
+        allow(0o300).expect("ours");
+        let is_root = fs::read_dir(root.nodes()).is_ok();
+        let seen = order(&root, "gw-2", 2, NodesRead::Listed, &mut known);
+        allow(0o700).expect("ours");
+        assert_eq!((seen.own, seen.records.len()), (OwnRecord::Clear, 1), "N3");
+        if is_root {
+            eprintln!("skipped: a folder that cannot be listed (root can list any)");
+        } else {
+            assert!(seen.listed.is_none() && seen.failed.is_some());
+        }
     }
 
     #[test]
@@ -389,7 +561,14 @@ mod tests {
         fs::create_dir(root.nodes().join("folder")).expect("made");
         let seen = order(&root, "gw-2", 1, NodesRead::Listed, &mut known);
         assert_eq!(seen.records.as_slice(), [record("gw-1", 1)], "N2");
-        assert_eq!(known.len(), 4);
+        assert_eq!(known.as_slice(), [node("gw-1")], "N2: they take up no room");
+        for number in 0..NODES_MAX {
+            fs::write(root.nodes().join(format!("junk-{number}")), b"").expect("written");
+        }
+        order(&root, "gw-3", 1, NodesRead::Nothing, &mut Known::new());
+        let mut known = Known::new();
+        let seen = order(&root, "gw-2", 2, NodesRead::Listed, &mut known);
+        assert_eq!((seen.records.len(), seen.crowded), (2, false), "N2");
     }
 
     #[test]

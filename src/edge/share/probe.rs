@@ -384,7 +384,7 @@ mod tests {
             let write = Some(record(role));
             let order = NodesOrder { own_nonce: None, write, read: NodesRead::Nothing };
             let own = node("gw-1");
-            nodes::perform(&root, &own, host, order, &mut nodes::Known::new()).expect("written");
+            nodes::perform(&root, &own, host, &order, &mut nodes::Known::new()).expect("written");
             let told = probe_name(&root, &place(&folder));
             assert_eq!(told.is_some(), is_told, "{told:?}");
             assert!(told.is_none_or(|told| told.text.contains("gw-b")));

@@ -8,7 +8,9 @@ use super::*;
 use crate::edge::channel::Port;
 use crate::engine::ident::{Cursor, Lane, Role, Term};
 use crate::engine::segment::GroupOf;
-use crate::engine::share::{Append, NodeRecord, NodesRead, Proof, ProofLock, ProofVerdict, Survey};
+use crate::engine::share::{
+    Append, NodeRecord, NodesRead, OwnRecord, Proof, ProofLock, ProofVerdict, Survey,
+};
 use crate::engine::slot::{ReleaseReason, SlotState};
 use crate::sys::socket::pair;
 
@@ -296,7 +298,7 @@ fn two_nodes_see_each_other() {
         ShareOrder::Nodes(NodesOrder { own_nonce, write, read: NodesRead::Listed })
     };
     let listed = Some(heapless::Vec::new());
-    let nobody = NodesSeen { listed, ..NodesSeen::default() };
+    let nobody = NodesSeen { own: OwnRecord::Clear, listed, ..NodesSeen::default() };
     assert_eq!(give(&mut a, order("gw-1")), ShareOutcome::Nodes(nobody));
     let outcome = give(&mut b, order("gw-2"));
     let ShareOutcome::Nodes(seen) = outcome else { panic!("{outcome:?}") };

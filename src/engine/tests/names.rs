@@ -1,7 +1,89 @@
 //! What a site does with names: two agents of one name, nodes that are gone, clocks that are off.
 
 use super::*;
-use crate::limits::{NODE_FORGET_MS, NODES_MAX};
+use crate::engine::naming::Namesake;
+use crate::engine::share::{NodesOrder, NodesRead, NodesSeen, OwnRecord};
+use crate::limits::{NODE_CROWDED_MS, NODE_FORGET_MS, NODES_MAX};
+
+/// What fails of the nodes' records.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rot {
+    /// Whatever is done in their folder.
+    pub(super) all: Option<ShareFault>,
+    /// Listing it.
+    pub(super) list: bool,
+    /// Writing our own.
+    pub(super) write: bool,
+}
+
+impl Share {
+    pub(super) fn nodes(&mut self, place: usize, order: NodesOrder, node: &Node) -> ShareOutcome {
+        self.looks.push((place, order.write.is_some(), order.read));
+        if let Some(fault) = self.rot.all {
+            return failed(
+                fault,
+                match (order.read, order.write.is_some()) {
+                    (NodesRead::Nothing, false) => "cannot read",
+                    (NodesRead::Nothing, true) => "cannot write",
+                    (NodesRead::Known | NodesRead::Listed, _) => "cannot list",
+                },
+            );
+        }
+        let error = |text: &str| match failed(ShareFault::Stale, text) {
+            ShareOutcome::Failed(error) => error,
+            outcome => panic!("{outcome:?}"),
+        };
+        let ours = &node.engine.host.node;
+        let mut seen = NodesSeen { own: self.own(place, &order, node), ..NodesSeen::default() };
+        if let Some(record) = order.write {
+            if self.rot.write {
+                seen.own = OwnRecord::Unread;
+                seen.failed = Some(error("cannot write"));
+            } else {
+                self.writers.insert(ours.clone(), (place, node.machine));
+                self.records.insert(ours.clone(), record);
+            }
+        }
+        let mut others: Vec<_> =
+            self.records.values().filter(|record| record.node != *ours).cloned().collect();
+        // Those known before come first.
+        let known: BTreeSet<_> = node.engine.roster.status().map(|known| known.node).collect();
+        others.sort_by_key(|record| !known.contains(&record.node));
+        match order.read {
+            NodesRead::Nothing => others.clear(),
+            NodesRead::Known => others.retain(|record| known.contains(&record.node)),
+            NodesRead::Listed if self.rot.list => {
+                others.retain(|record| known.contains(&record.node));
+                seen.failed = Some(error("cannot list"));
+            }
+            NodesRead::Listed => {
+                seen.crowded = others.len() > NODES_MAX;
+                others.truncate(NODES_MAX);
+                seen.listed = Some(others.iter().map(|record| record.node.clone()).collect());
+            }
+        }
+        seen.records = others.into_iter().take(NODES_MAX).collect();
+        ShareOutcome::Nodes(seen)
+    }
+
+    fn own(&self, place: usize, order: &NodesOrder, node: &Node) -> OwnRecord {
+        let Some(nonce) = order.own_nonce else { return OwnRecord::Unread };
+        let ours = &node.engine.host.node;
+        let record = self.records.get(ours).filter(|record| record.nonce != nonce);
+        record.map_or(OwnRecord::Clear, |record| {
+            let (writer, machine) = self.writers[ours];
+            OwnRecord::Foreign(Namesake {
+                nonce: record.nonce,
+                beat: record.beat,
+                role: record.role,
+                same_machine: machine == node.machine,
+                same_boot: writer == place,
+                same_run_dir: writer == place,
+                host: heapless::String::new(),
+            })
+        })
+    }
+}
 
 impl Site {
     fn conditions(&self, place: usize) -> Vec<&'static str> {
@@ -178,13 +260,13 @@ fn a_forgotten_node_is_dropped_everywhere_without_a_storm() {
     for place in [0, 1] {
         assert!(!site.knows(place, "gw-2"), "{place} {:?}", site.status(place).nodes);
     }
-    assert_eq!(site.told(0), ["node-lost"], "when it was stopped");
+    assert_eq!(site.told(0), ["node-lost", "node-forgotten"], "R6");
     // A live node's record that somebody deleted comes back before anybody minds.
     let live = site.nodes[1].engine.host.node.clone();
     site.share.records.remove(&live);
     site.run_for(20_000);
     assert!(site.knows(0, "gw-1"));
-    assert_eq!(site.told(0), ["node-lost"]);
+    assert_eq!(site.told(0), ["node-lost", "node-forgotten"]);
 }
 
 #[test]
@@ -199,7 +281,7 @@ fn a_node_that_was_not_seen_for_a_month_is_forgotten() {
     site.run_for(60_000);
     assert!(!site.knows(0, "gw-1") && site.share.records.len() == 1);
     assert_eq!(site.said(0, "site: gw-1 was not seen for"), 1);
-    assert_eq!(site.told(0), ["node-lost", "redundancy-lost"]);
+    assert_eq!(site.told(0), ["node-lost", "redundancy-lost", "node-forgotten"]);
 }
 
 #[test]
@@ -258,4 +340,156 @@ fn a_clock_that_is_off_is_told_once_and_its_end_once() {
     assert!(!site.has(0, "clock-skew"));
     assert_eq!(site.told(0), ["clock-skew", "clock-skew-over"]);
     assert!(site.told(1).is_empty() && site.told(2).is_empty());
+}
+
+#[test]
+fn what_was_told_of_a_node_is_over_once_it_is_forgotten() {
+    let mut site = Site::new(3);
+    site.nodes[2].wall_ahead_ms = 40_000;
+    site.run_for(30_000);
+    site.kill(2);
+    site.run_for(30_000);
+    assert_eq!(site.told(0), ["clock-skew", "node-lost"]);
+    // Another is master now: what the first one told is over all the same.
+    site.event(0, Event::Stop);
+    site.run_for(10_000);
+    assert_eq!(site.role(1), Role::Master);
+    assert_eq!(site.told(1), ["master-changed", "node-lost"], "who stopped");
+    site.nodes[1].engine.roster.age_for_test(u64::from(NODE_FORGET_MS));
+    site.run_for(30_000);
+    let over = |what: &str| site.told(1).iter().filter(|told| **told == what).count();
+    assert_eq!((over("node-forgotten"), over("clock-skew-over")), (2, 1), "R6 {:?}", site.told(1));
+}
+
+#[test]
+fn a_node_that_was_seen_to_live_has_an_hour_where_there_are_too_many() {
+    let mut site = Site::new(2);
+    site.run_for(20_000);
+    site.kill(1);
+    site.run_for(2_000);
+    let mut record = site.share.records.values().next().expect("one").clone();
+    for number in 0..NODES_MAX {
+        record.node = NodeName::parse(&format!("a-{number}")).expect("a name");
+        site.share.records.insert(record.node.clone(), record.clone());
+    }
+    site.run_for(120_000);
+    assert!(site.share.records.len() <= NODES_MAX + 1, "those that never lived made room");
+    assert!(site.knows(0, "gw-1"), "R5");
+    // Too many that were seen to live: the oldest goes after its hour.
+    record.beat += 1;
+    for number in 0..NODES_MAX {
+        record.node = NodeName::parse(&format!("a-{number}")).expect("a name");
+        site.share.records.insert(record.node.clone(), record.clone());
+    }
+    site.run_for(60_000);
+    assert!(site.knows(0, "gw-1"), "R5");
+    site.nodes[0].engine.roster.age_for_test(u64::from(NODE_CROWDED_MS));
+    site.run_for(30_000);
+    assert!(!site.knows(0, "gw-1"));
+}
+
+#[test]
+fn records_that_fail_keep_nobody_from_electing() {
+    for fault in [ShareFault::Stale, ShareFault::Denied, ShareFault::Other] {
+        let mut site = Site::new(2);
+        site.share.rot.all = Some(fault);
+        site.run_for(3_000);
+        let master = (0..2).find(|at| site.role(*at) == Role::Master).expect("N5");
+        assert!(site.has(0, "share-failing") && site.has(1, "share-failing"));
+        let said = |site: &Site| [0, 1].map(|at| site.nodes[at].notes.len());
+        site.run_for(12_000);
+        let before = said(&site);
+        assert!(before[0] < 10 && before[1] < 10, "{:?}", site.nodes[0].notes);
+        site.run_for(60_000);
+        let grown = said(&site)[1 - master] - before[1 - master];
+        assert_eq!(grown, 0, "{:?}", site.nodes[1 - master].notes);
+        site.kill(master);
+        site.run_for(3_000);
+        assert_eq!(site.role(1 - master), Role::Master, "{fault:?}");
+        // A keeper that starts anew: what is known to fail is not said again and again.
+        site.share.unlock(1 - master);
+        site.event(1 - master, Event::KeeperGone);
+        site.run_for(3_000);
+        assert_eq!(site.role(1 - master), Role::Master, "{fault:?}");
+        assert!(site.has(1 - master, "share-failing"));
+        site.share.rot.all = None;
+        site.nodes[master].alive = true;
+        site.run_for(12_000);
+        for at in [0, 1] {
+            assert!(!site.has(at, "share-failing"), "{fault:?} {:?}", site.nodes[at].notes);
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_its_name_waits_on_while_it_cannot_look() {
+    let mut site = namesakes();
+    site.nodes[1].alive = false;
+    site.run_for(3_000);
+    site.nodes[1].alive = true;
+    site.run_for(3_000);
+    let before = site.nodes[1].notes.len();
+    site.share.rot.all = Some(ShareFault::Stale);
+    site.run_for(60_000);
+    assert!(site.has(1, "name-taken") && site.has(1, "share-failing"));
+    let notes = &site.nodes[1].notes[before..];
+    assert_eq!(notes.len(), 2, "what fails, and one reopening: {notes:?}");
+    site.share.rot.all = None;
+    site.run_for(2_000);
+    assert!(site.has(1, "name-taken") && !site.has(1, "share-failing"));
+    site.kill(0);
+    site.run_for(15_000);
+    assert!(!site.has(1, "name-taken"));
+}
+
+#[test]
+fn who_waits_for_its_name_looks_at_its_own_record_alone() {
+    let mut site = namesakes();
+    site.nodes[1].alive = false;
+    site.run_for(3_000);
+    site.nodes[1].alive = true;
+    site.run_for(15_000);
+    let looks: Vec<_> = site.share.looks.iter().filter(|look| look.0 == 1).collect();
+    assert!(looks.len() > 10);
+    assert!(looks.iter().all(|look| (look.1, look.2) == (false, NodesRead::Nothing)), "{looks:?}");
+}
+
+#[test]
+fn the_first_poll_waits_for_our_own_record_alone() {
+    let mut site = Site::new(2);
+    site.run_for(3_000);
+    for place in [0, 1] {
+        let mut looks = site.share.looks.iter().filter(|look| look.0 == place);
+        assert_eq!(looks.next(), Some(&(place, false, NodesRead::Nothing)));
+        assert_eq!(looks.next(), Some(&(place, true, NodesRead::Nothing)));
+    }
+    site.run_for(10_000);
+    for (place, other) in [(0, "gw-1"), (1, "gw-0")] {
+        assert!(site.knows(place, other), "the next one lists");
+    }
+}
+
+#[test]
+fn a_part_that_fails_with_the_records_is_said_once_and_hides_nothing_else() {
+    for rot in [Rot { list: true, ..Rot::default() }, Rot { write: true, ..Rot::default() }] {
+        let mut site = Site::new(2);
+        site.run_for(20_000);
+        assert_eq!(site.role(0), Role::Master);
+        let before = [0, 1].map(|at| site.nodes[at].notes.len());
+        site.share.rot = rot;
+        site.run_for(60_000);
+        for at in [0, 1] {
+            assert!(site.has(at, "share-failing"));
+            let notes = &site.nodes[at].notes[before[at]..];
+            let ours = notes.iter().filter(|note| !note.starts_with("site: ")).count();
+            assert_eq!(ours, 1, "{notes:?}");
+        }
+        // Who cannot write looks silent; who cannot list still sees.
+        let live = site.status(0).nodes.iter().filter(|node| node.live).count();
+        assert_eq!(live, if rot.write { 1 } else { 2 });
+        site.share.rot = Rot::default();
+        site.run_for(12_000);
+        assert!(!site.has(0, "share-failing") && !site.has(1, "share-failing"));
+        assert_eq!(site.status(0).nodes.iter().filter(|node| node.live).count(), 2);
+    }
 }
