@@ -127,14 +127,14 @@ impl Note {
             Self::Store(note) => note.level(),
             Self::Node(what) => what.level(),
             Self::Distress(note) => note.level(),
+            Self::Reserve(seen) => seen.level(),
             Self::Opened { .. }
             | Self::ShareWorks { .. }
             | Self::ShareBack { .. }
             | Self::CloudBack { .. }
             | Self::CloudAccepting
             | Self::RedundancyRestored => Level::Info,
-            Self::Reserve(_)
-            | Self::KeeperGone
+            Self::KeeperGone
             | Self::Mount { is_unsafe: false, .. }
             | Self::ThingRefused { .. }
             | Self::AlertsPutOff { .. }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Reason;
 use super::ident::{Cursor, Lane, NodeName, Role, ShareClass, SiteId, Term};
 use super::naming::Namesake;
+use super::notes::Level;
 use super::slot::Slot;
 use super::store::{StoreOrder, StoreOutcome};
 use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
@@ -107,14 +108,22 @@ pub enum ReserveSeen {
 }
 
 impl ReserveSeen {
+    /// How much it matters.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Made | Self::There => Level::Info,
+            Self::NoRoom | Self::GivenUp | Self::Nothing => Level::Warning,
+        }
+    }
+
     /// For people.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Made => "made",
-            Self::There => "there",
-            Self::NoRoom => "no room for it",
-            Self::GivenUp => "given up, so that claims and slots can be written",
-            Self::Nothing => "none to give up",
+            Self::Made => "room is kept back for a takeover on a full share",
+            Self::There => "room is kept back already",
+            Self::NoRoom => "no room can be kept back",
+            Self::GivenUp => "the room kept back is given up, for claims and slots",
+            Self::Nothing => "no room was kept back",
         }
     }
 }

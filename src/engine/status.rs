@@ -1,4 +1,4 @@
-//! The snapshot that `/status.json`, `status` and (later) the page show.
+//! The snapshot that `/status.json`, `status` and the page show.
 //!
 //! Spans are in ms, by this node's own clock; wall times in ms since the Unix epoch.
 

@@ -46,7 +46,8 @@ fn nodes_are_listed_and_forgotten_once_they_are_gone() {
     let (_, list) = run(&scene.site, "nodes", &[]);
     assert!(!list.lines().any(|row| row.starts_with("b ")), "{list}");
     let (code, why) = run(&scene.site, "nodes", &["forget", "b"]);
-    assert_eq!((code, why.as_str()), (0, "b was not known\n"));
+    let unknown = "edge-agent: no node b is known; edge-agent nodes lists them\n";
+    assert_eq!((code, why.as_str()), (75, unknown));
 }
 
 fn verify(site: &Site) -> (i32, String) {

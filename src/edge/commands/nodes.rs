@@ -4,6 +4,7 @@
 //! asked, and what one of them cannot tell is left out.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::apart::{Failure, apart};
 use super::client::{self, ask};
@@ -11,9 +12,9 @@ use super::snapshot::Snapshot;
 use super::status::ago;
 use super::{exit, fail, print};
 use crate::edge::options::Options;
-use crate::edge::share::{self, NodePage, look};
+use crate::edge::share::{self, Forgotten, NodePage, look};
 use crate::engine::ident::NodeName;
-use crate::limits::{NODES_MAX, REPLY_BYTES_MAX};
+use crate::limits::{NODE_REWRITTEN_MS, NODES_MAX, REPLY_BYTES_MAX};
 
 const HEADS: [&str; COLUMNS] =
     ["node", "role", "live", "last seen", "version", "class", "address", "path"];
@@ -43,18 +44,30 @@ pub(super) fn forget(options: &Options, node: &NodeName) -> i32 {
         Ok(snapshot) => snapshot,
         Err(code) => return code,
     };
-    let is_live = snapshot.is_some_and(|snapshot| {
-        snapshot.nodes.iter().any(|known| known.node == node.as_str() && known.live)
-    });
-    if is_live {
-        return fail(exit::TEMPORARY, &format!("{node} is live: stop it first"));
+    let known = snapshot
+        .as_ref()
+        .and_then(|seen| seen.nodes.iter().find(|known| known.node == node.as_str()));
+    let live = || fail(exit::TEMPORARY, &format!("{node} is live: stop it first"));
+    if known.is_some_and(|known| known.live) {
+        return live();
     }
+    // an agent that saw it live and fall silent knows; else its page is watched for a change
+    let was_seen = known.is_some_and(|known| !known.unseen);
+    let watch = Duration::from_millis(if was_seen { 0 } else { NODE_REWRITTEN_MS.into() });
     let forgotten = apart("edge-forget", || {
-        let had_page = share::forget(&options.data_dir, node).map_err(|error| error.to_string())?;
-        Ok(vec![u8::from(had_page)])
+        let forgotten = share::forget(&options.data_dir, node, watch);
+        Ok(vec![match forgotten.map_err(|error| error.to_string())? {
+            Forgotten::Unknown => 0,
+            Forgotten::Live => 1,
+            Forgotten::Gone => 2,
+        }])
     });
     match forgotten.as_deref() {
-        Ok([0]) => print(&format!("{node} was not known\n")),
+        Ok([0]) => {
+            let why = format!("no node {node} is known; edge-agent nodes lists them");
+            fail(exit::TEMPORARY, &why)
+        }
+        Ok([1]) => live(),
         Ok(_) => print(&format!("{node} is forgotten\n")),
         Err(failure) => {
             fail(exit::TEMPORARY, &format!("{}: {failure}", options.data_dir.display()))

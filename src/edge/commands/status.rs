@@ -224,6 +224,7 @@ fn cloud_line(cloud: &Cloud) -> String {
     let state = match cloud.state.as_str() {
         "off" => "not sending: not the master".to_owned(),
         "waiting" => format!("next try in {}", span(cloud.wait_ms)),
+        "paused" => format!("paused, next try in {}", span(cloud.wait_ms)),
         other => other.to_owned(),
     };
     let failures = match cloud.failures {

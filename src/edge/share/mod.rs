@@ -39,6 +39,7 @@ mod verify;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 pub use declined::{Entries, Entry};
 use directory::{Making, Root, Wanted};
@@ -54,7 +55,7 @@ pub use verify::{Finding, SegmentReport, verify};
 use crate::edge::channel::{Link, Port};
 use crate::edge::cloud::pair::{BatchHead, Hello};
 use crate::edge::keeper::Place;
-use crate::engine::ident::{NodeName, ShareClass, SiteId, Term};
+use crate::engine::ident::{NodeName, Role, ShareClass, SiteId, Term};
 use crate::engine::share::{
     Decline, Declined, Fetch, Fetched, LockSeen, LockWish, MountJudgement, NodesOrder, NodesSeen,
     Poll, Polled, ShareError, ShareFault, ShareOrder, ShareOutcome,
@@ -390,17 +391,39 @@ pub fn look(path: &Path) -> Result<Looked, ShareError> {
     Ok(Looked { site: root.site, class, newest, nodes: pages })
 }
 
-/// `nodes forget`: deletes a node's page; `false`: it had none. A node that lives writes
-/// another within seconds.
+/// What became of a wish to forget a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forgotten {
+    /// It had no page.
+    Unknown,
+    /// Its page changed while we looked, so it lives: the page stays.
+    Live,
+    /// Its page is deleted.
+    Gone,
+}
+
+/// `nodes forget`: deletes a node's page, unless that changes within `watch` or is that of a
+/// node that stopped.
 ///
 /// # Errors
 ///
-/// There is no data directory, or the page cannot be deleted.
-pub fn forget(path: &Path, node: &NodeName) -> Result<bool, ShareError> {
+/// There is no data directory, or the page cannot be read or deleted.
+pub fn forget(path: &Path, node: &NodeName, watch: Duration) -> Result<Forgotten, ShareError> {
     let (root, _) = directory::find(path)?;
-    let there = root.nodes().join(node.as_str()).exists();
-    nodes::forget(&root, node)?;
-    Ok(there)
+    let page = root.nodes().join(node.as_str());
+    if !page.exists() {
+        return Ok(Forgotten::Unknown);
+    }
+    let before = nodes::read(&root, node)?;
+    let stopped = before.as_ref().is_some_and(|page| page.record.role == Role::Stopped);
+    if !stopped {
+        std::thread::sleep(watch);
+        if nodes::read(&root, node)? != before {
+            return Ok(Forgotten::Live);
+        }
+    }
+    file::delete(&page)?;
+    Ok(Forgotten::Gone)
 }
 
 /// The declined store's entries, the oldest first, without those that are forgotten.

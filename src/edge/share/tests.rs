@@ -304,8 +304,9 @@ fn two_nodes_see_each_other() {
     let ShareOutcome::Nodes(seen) = outcome else { panic!("{outcome:?}") };
     assert_eq!(seen.records.as_slice(), [record("gw-1")]);
     assert_eq!(look(&folder.path).expect("looked").nodes.len(), 2);
-    assert!(forget(&folder.path, &node("gw-1")).expect("forgotten"));
-    assert!(!forget(&folder.path, &node("gw-1")).expect("asked"));
+    let forget = || forget(&folder.path, &node("gw-1"), Duration::ZERO).expect("asked");
+    assert_eq!(forget(), Forgotten::Gone);
+    assert_eq!(forget(), Forgotten::Unknown);
     assert_eq!(look(&folder.path).expect("looked").nodes.len(), 1);
 }
 
