@@ -134,6 +134,8 @@ pub struct Forward {
     wait_until_ms: u64,
     pause_ms: u32,
     alerts_wait: AlertsWait,
+    /// A pause that an operator ended, until something is sent.
+    ended_pause: Option<(u64, u32)>,
     /// The last batch of readings was accepted.
     takes_readings: bool,
     reread_due_ms: u64,
@@ -164,6 +166,7 @@ impl Forward {
             wait_until_ms: 0,
             pause_ms: 0,
             alerts_wait: AlertsWait::default(),
+            ended_pause: None,
             takes_readings: false,
             reread_due_ms: 0,
             sizing: Lane::ALL.map(Sizing::new),
@@ -217,10 +220,18 @@ impl Forward {
         }
     }
 
-    /// Forgets a pause for wrong credentials, if there is one.
+    /// Forgets a pause for wrong credentials, if there is one, until [`Self::resume_pause`].
     pub fn end_pause(&mut self) {
         if self.standing == Standing::Refused {
+            self.ended_pause = Some((self.wait_until_ms, self.pause_ms));
             self.try_at_once();
+        }
+    }
+
+    /// Nothing was sent since the pause was ended: there was no reason to.
+    pub fn resume_pause(&mut self) {
+        if let Some((wait_until_ms, pause_ms)) = self.ended_pause.take() {
+            (self.wait_until_ms, self.pause_ms) = (wait_until_ms, pause_ms);
         }
     }
 
@@ -269,6 +280,7 @@ impl Forward {
     /// A job is ordered.
     pub fn begin_job(&mut self, now_ms: u64, job: Job, settings: &Settings) {
         assert!(self.job.is_none(), "F1: one request at a time");
+        self.ended_pause = None;
         self.job = Some(job);
         self.deadline_ms = now_ms + u64::from(settings.timeout_ms);
     }

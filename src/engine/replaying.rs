@@ -172,6 +172,7 @@ impl Engine {
 
     fn replayed(&mut self, now: Now, seen: &Replayed, out: &mut Out<'_>) {
         if !self.replay.fetched(seen) {
+            self.forward.resume_pause();
             self.tell_replay(out);
             return;
         }

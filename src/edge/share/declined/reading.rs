@@ -1,17 +1,19 @@
 //! Reads the declined store from its oldest entry to its newest, and lets go of what was read.
 
+use std::path::Path;
 use std::vec;
 
 use super::super::directory::Root;
+use super::super::fault::{said, short_name};
 use super::super::file;
 use super::entry::{Entry, Scan, entries};
 use super::files::{self, Content, FileOf, HEADER_BYTES, Name};
 use crate::engine::ident::{Lane, Ranges, SiteId};
-use crate::engine::share::ShareError;
+use crate::engine::share::{ShareError, ShareFault};
 use crate::engine::store::{Position, ReplayFetch, Replayed};
 
-/// The entries of the store as it was listed at the beginning. Memory is one file. A file of a
-/// newer format is passed over, one that cannot be read is an error between its neighbours.
+/// The entries of the store as it was listed at the beginning. Memory is one file. A file that
+/// cannot be read, or is of a newer format, is an error between its neighbours.
 #[derive(Debug)]
 pub struct Entries {
     root: Root,
@@ -63,11 +65,19 @@ impl Iterator for Entries {
                     let begin = known.map_or(HEADER_BYTES, |after| after.offset as usize);
                     self.open = Some((name, Scan::new(of, begin), bytes));
                 }
-                Ok(Content::Newer | Content::Gone) => {}
+                Ok(Content::Gone) => {}
+                // passed over, its entries would count as forgotten once later ones are
+                Ok(Content::Newer) => return Some(Err(written_by_newer(&name.path(&self.root)))),
                 Err(error) => return Some(Err(error)),
             }
         }
     }
+}
+
+fn written_by_newer(path: &Path) -> ShareError {
+    let name = short_name(path);
+    let text = format_args!("share: {name} was written by a newer version: upgrade this node");
+    said(ShareFault::Newer, 0, text)
 }
 
 /// Reads what is not forgotten.
