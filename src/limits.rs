@@ -78,6 +78,19 @@ pub const REREAD_EVERY_MS: u32 = 10_000;
 pub const DECLINING_MS: u32 = 600_000;
 /// `Retry-After` is honoured up to an hour.
 pub const RETRY_AFTER_MS_MAX: u32 = 3_600_000;
+/// So many 500s in a row make a batch suspect of bad content.
+pub const SERVER_ERRORS_MAX: u32 = 8;
+/// So many time-outs in a row halve a batch.
+pub const TIMEOUTS_MAX: u32 = 2;
+/// First and longest stay below a batch size that failed, in accepted batches.
+pub const SIZE_PATIENCE_MIN: u32 = 4;
+/// See [`SIZE_PATIENCE_MIN`].
+pub const SIZE_PATIENCE_MAX: u32 = 64;
+/// So many single records refused in a row end a replay.
+pub const REPLAY_REFUSED_MAX: u32 = 64;
+/// So many tries in a row without an answer that decides end a replay: enough to find one record
+/// among many that is never answered.
+pub const REPLAY_UNANSWERED_MAX: u32 = 24;
 /// An uplink with nothing to send for so long is ended.
 pub const UPLINK_IDLE_MS: u32 = 60_000;
 /// First and longest wait before a child that died is started again.

@@ -29,7 +29,8 @@
 //!   first turn is its own: with wrong credentials it ends there, and nothing was declined.
 //! - R5: when single records are refused one after another and none is accepted in between, it
 //!   is not the records: it ends; and so it does when nothing comes of it for long, since each try
-//!   takes a turn from the records of the journal. What it put back stands behind what it has not tried.
+//!   takes a turn from the records of the journal. What it put back stands behind what it has not
+//!   tried.
 
 use core::fmt::{self, Write as _};
 
@@ -37,16 +38,7 @@ use super::cloud::{CloudOutcome, Reason, Verdict};
 use super::settings::Settings;
 use super::status::ReplayStatus;
 use super::store::{Position, PutBack, ReplayFetch, Replayed, StoreNote, StoreOrder, TRIES_MAX};
-
-/// So many 500s in a row are taken for bad content.
-const SERVER_ERRORS_MAX: u32 = 8;
-/// So many time-outs in a row halve a batch.
-const TIMEOUTS_MAX: u32 = 2;
-/// So many tries in a row without an answer that decides end a replay (R5): enough to find one
-/// record among many that is never answered.
-const UNANSWERED_MAX: u32 = 24;
-/// So many single records refused in a row end a replay (R5).
-const REFUSED_ROW_MAX: u32 = 64;
+use crate::limits::{REPLAY_REFUSED_MAX, REPLAY_UNANSWERED_MAX, SERVER_ERRORS_MAX, TIMEOUTS_MAX};
 
 /// The batch that was read last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -219,7 +211,7 @@ impl Replay {
                     run.refuse(batch, outcome);
                 }
                 run.unanswered += 1;
-                if run.unanswered >= UNANSWERED_MAX {
+                if run.unanswered >= REPLAY_UNANSWERED_MAX {
                     let reason = &outcome.reason;
                     self.stop(format_args!("the cloud does not take it: {reason}"));
                 }
@@ -237,7 +229,7 @@ impl Replay {
             run.halve();
         }
         run.unanswered += 1;
-        if run.unanswered >= UNANSWERED_MAX {
+        if run.unanswered >= REPLAY_UNANSWERED_MAX {
             self.stop(format_args!("the cloud does not answer"));
         }
     }
@@ -266,11 +258,11 @@ impl Replay {
                 run.refused_row += 1;
             }
         }
-        let is_hopeless = run.refused_row >= REFUSED_ROW_MAX;
+        let is_hopeless = run.refused_row >= REPLAY_REFUSED_MAX;
         if !batch.left {
             self.finish();
         } else if is_hopeless {
-            self.stop(format_args!("{REFUSED_ROW_MAX} records in a row were refused again"));
+            self.stop(format_args!("{REPLAY_REFUSED_MAX} records in a row were refused again"));
         }
     }
 

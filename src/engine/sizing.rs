@@ -26,15 +26,7 @@
 use super::cloud::Verdict;
 use super::ident::{Cursor, Lane};
 use super::share::Fetched;
-
-/// So many 500s in a row make a batch suspect.
-const SERVER_ERRORS_MAX: u32 = 8;
-/// So many time-outs in a row halve a batch.
-const TIMEOUTS_MAX: u32 = 2;
-/// First and longest stay below a size that failed, in accepted batches.
-const PATIENCE_MIN: u32 = 4;
-/// See [`PATIENCE_MIN`].
-const PATIENCE_MAX: u32 = 64;
+use crate::limits::{SERVER_ERRORS_MAX, SIZE_PATIENCE_MAX, SIZE_PATIENCE_MIN, TIMEOUTS_MAX};
 
 /// A batch that was refused, and what is known of its records so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,8 +230,8 @@ impl Sizing {
     /// Half the size, and no more for a while.
     fn keep_below(&mut self, batch: &Fetched) {
         let patience = match self.ceiling {
-            Some(known) if known.is_reached(batch) => (known.patience * 2).min(PATIENCE_MAX),
-            Some(_) | None => PATIENCE_MIN,
+            Some(known) if known.is_reached(batch) => (known.patience * 2).min(SIZE_PATIENCE_MAX),
+            Some(_) | None => SIZE_PATIENCE_MIN,
         };
         self.ceiling = Some(Ceiling { records: batch.count, left: patience, patience });
         self.halve(batch);
@@ -497,11 +489,11 @@ mod tests {
             trial.sizing.time_out(&batch);
         }
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 125);
-        trial.send(10_000, PATIENCE_MIN, |_| (Verdict::Accepted, 200));
+        trial.send(10_000, SIZE_PATIENCE_MIN, |_| (Verdict::Accepted, 200));
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 250, "tried again after a while");
         trial.sizing.time_out(&half);
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 125, "once is enough now");
-        trial.send(10_000, 2 * PATIENCE_MIN - 1, |_| (Verdict::Accepted, 200));
+        trial.send(10_000, 2 * SIZE_PATIENCE_MIN - 1, |_| (Verdict::Accepted, 200));
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 125, "and for twice as long");
         trial.send(10_000, 3, |_| (Verdict::Accepted, 200));
         assert_eq!(trial.sizing.records_max(500, trial.cursor), 500, "it was not the size");

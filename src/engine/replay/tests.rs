@@ -156,7 +156,7 @@ fn a_failing_cloud_gets_the_same_again() {
 fn what_is_never_answered_ends_it_and_stays() {
     let mut trial = Trial::new(10);
     trial.run(100, |_| (Verdict::Retry, 503));
-    assert_eq!(trial.requests, UNANSWERED_MAX, "R5");
+    assert_eq!(trial.requests, REPLAY_UNANSWERED_MAX, "R5");
     assert!(!trial.replay.is_on() && trial.accepted.is_empty() && trial.put_back.is_empty());
     assert_eq!(trial.replay.status().reason, "the cloud does not take it: why");
 }
@@ -177,14 +177,14 @@ fn eight_500s_in_a_row_are_bad_content() {
 fn a_cloud_that_accepts_nothing_is_not_asked_for_ever() {
     let mut trial = Trial::new(500);
     trial.run(5_000, |_| (Verdict::BadContent, 400));
-    assert_eq!(trial.put_back.len(), REFUSED_ROW_MAX as usize, "R5");
+    assert_eq!(trial.put_back.len(), REPLAY_REFUSED_MAX as usize, "R5");
     let status = trial.replay.status();
-    assert_eq!((status.running, status.refused), (false, u64::from(REFUSED_ROW_MAX)));
+    assert_eq!((status.running, status.refused), (false, u64::from(REPLAY_REFUSED_MAX)));
     assert!(!status.reason.is_empty());
     let mut mixed = Trial::new(500);
     mixed
         .run(5_000, |seqs| poisoned(seqs, &(1..500).collect::<Vec<_>>(), Verdict::BadContent, 400));
-    assert_eq!(mixed.put_back.len(), REFUSED_ROW_MAX as usize, "the good one is never reached");
+    assert_eq!(mixed.put_back.len(), REPLAY_REFUSED_MAX as usize, "the good one is never reached");
     let odd: Vec<u32> = (1..500).step_by(2).collect();
     let mut odds = Trial::new(500);
     odds.run(5_000, |seqs| poisoned(seqs, &odd, Verdict::BadContent, 400));
