@@ -84,6 +84,9 @@ fn a_switchover_goes_where_it_is_sent_from_any_node() {
         assert_eq!(repeated, 0, "round {round}: batches came again after a switchover");
     }
     let master = scene.site.wait_fenced(0);
+    scene.site.wait("the node asked to know the master", 30, |site| {
+        (site.status("a")?["master"]["term"] == master.term).then_some(())
+    });
     let done = scene.site.run_at("a", "switchover", &[]);
     assert!(done.status.success(), "{done:?}");
     let next = scene.site.wait_fenced(master.term);
