@@ -2,7 +2,7 @@
 //! came of it, in bounded time and memory.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -120,15 +120,27 @@ const ANSWERS: &[(Says, i32, &str)] = &[
     ),
 ];
 
-/// Serves one connection after another, each in its own way.
-fn serve(listener: &TcpListener, config: &Arc<ServerConfig>) {
-    for (says, ..) in ANSWERS {
-        let Ok((socket, _)) = listener.accept() else { return };
+/// The next connection on which a request comes: `check` makes others, to see the certificate.
+fn accept(
+    listener: &TcpListener,
+    config: &Arc<ServerConfig>,
+) -> Option<StreamOwned<ServerConnection, TcpStream>> {
+    loop {
+        let (socket, _) = listener.accept().ok()?;
         let _ = socket.set_write_timeout(Some(Duration::from_secs(10)));
         let session = ServerConnection::new(Arc::clone(config)).expect("a session");
         let mut stream = StreamOwned::new(session, socket);
         let mut request = [0; 16 << 10];
-        let _count = stream.read(&mut request).expect("a request");
+        if stream.read(&mut request).is_ok_and(|count| count > 0) {
+            return Some(stream);
+        }
+    }
+}
+
+/// Serves one request after another, each in its own way.
+fn serve(listener: &TcpListener, config: &Arc<ServerConfig>) {
+    for (says, ..) in ANSWERS {
+        let Some(mut stream) = accept(listener, config) else { return };
         // a client that has heard enough hangs up
         let _said = says(&mut stream);
         stream.conn.send_close_notify();
