@@ -114,6 +114,16 @@ fn namesakes() -> Site {
     site
 }
 
+/// Two nodes of one name; the second comes when the first is master.
+fn with_a_latecomer() -> Site {
+    let mut site = Site::new(2);
+    site.share_name(0, 1);
+    site.nodes[1].alive = false;
+    site.run_for(3_000);
+    site.nodes[1].alive = true;
+    site
+}
+
 #[test]
 fn a_second_agent_of_a_name_takes_no_part_until_the_first_is_silent() {
     let mut site = namesakes();
@@ -141,11 +151,7 @@ fn a_second_agent_of_a_name_takes_no_part_until_the_first_is_silent() {
 
 #[test]
 fn a_name_is_taken_at_once_from_one_that_stops() {
-    let mut site = Site::new(2);
-    site.share_name(0, 1);
-    site.nodes[1].alive = false;
-    site.run_for(3_000);
-    site.nodes[1].alive = true;
+    let mut site = with_a_latecomer();
     site.run_for(3_000);
     site.event(0, Event::Stop);
     site.run_for(3_000);
@@ -156,11 +162,7 @@ fn a_name_is_taken_at_once_from_one_that_stops() {
 
 #[test]
 fn one_that_waits_for_its_name_stops_without_a_word_on_the_share() {
-    let mut site = Site::new(2);
-    site.share_name(0, 1);
-    site.nodes[1].alive = false;
-    site.run_for(3_000);
-    site.nodes[1].alive = true;
+    let mut site = with_a_latecomer();
     site.run_for(3_000);
     site.event(1, Event::Stop);
     site.run_for(1_000);
