@@ -30,6 +30,7 @@ use super::options::{Listen, Options};
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
 use super::wall::Wall;
+use crate::engine::planted::LeftOut;
 use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
 use crate::engine::{Engine, Event, Now};
@@ -113,6 +114,7 @@ impl Agent {
             version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             alone: options.alone,
             run_dir_ours: console.has_socket(boottime_ms()),
+            left_out: LeftOut::default(),
         };
         console.advertise(&options.advertise);
         match options.console {

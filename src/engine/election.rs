@@ -32,6 +32,7 @@
 //! It is not for what a master does with its term: that is `mandate`.
 
 use super::ident::{NodeName, ShareClass, Term};
+use super::planted::Rule;
 use super::settings::{Host, Settings};
 use super::share::{LockSeen, LockWish, Polled};
 use super::slot::{Slot, SlotState};
@@ -221,12 +222,13 @@ impl Sight {
     }
 
     /// What the next poll does with the lock.
-    pub fn lock_wish(&self, now_ms: u64, node: &NodeName, settings: &Settings) -> LockWish {
+    pub fn lock_wish(&self, now_ms: u64, host: &Host, settings: &Settings) -> LockWish {
         if self.is_lock_distrusted() {
             return LockWish::Leave;
         }
         let Some(slot) = &self.newest else { return LockWish::Try };
-        if slot.locked == 0 || (slot.is_released() && !self.is_our_turn(now_ms, node, settings)) {
+        let is_others_turn = slot.is_released() && !self.is_our_turn(now_ms, &host.node, settings);
+        if says_unlocked(slot, host) || is_others_turn {
             return LockWish::Leave;
         }
         LockWish::Try
@@ -242,7 +244,8 @@ impl Sight {
     ) -> Decision {
         let Host { node, alone, .. } = host;
         // a second agent never seizes
-        let seize = if !*alone && self.silent_ms >= u64::from(settings.seize_ms) {
+        let seizes = !*alone && !host.left_out.has(Rule::SilenceSeizes);
+        let seize = if seizes && self.silent_ms >= u64::from(settings.seize_ms) {
             Decision::Claim(Ground::Seized)
         } else {
             Decision::Wait
@@ -260,13 +263,14 @@ impl Sight {
         if given_up && self.silent_ms >= u64::from(settings.fence_ms) {
             return Decision::Claim(Ground::Released);
         }
-        if !held || slot.locked == 0 || self.is_lock_distrusted() {
+        if !held || says_unlocked(slot, host) || self.is_lock_distrusted() {
             return seize;
         }
-        if slot.class == class && class != ShareClass::Doubtful {
+        let silence = slot.class != class || class == ShareClass::Doubtful;
+        if !silence || host.left_out.has(Rule::SilenceWhereDoubtful) {
             return Decision::Claim(Ground::LockFree);
         }
-        if self.advances_held >= ADVANCES_MAX {
+        if self.advances_held >= ADVANCES_MAX && !host.left_out.has(Rule::DistrustedLeftAlone) {
             return Decision::LockDoesNotExclude;
         }
         let enough_ms = u64::from(DOUBTFUL_HEARTBEATS) * u64::from(slot.heartbeat_ms);
@@ -293,6 +297,13 @@ impl Sight {
         let wait_ms = u64::from(SUCCESSOR_POLLS) * u64::from(settings.poll_ms);
         successor == node || self.release_seen_ms.is_none_or(|seen_ms| now_ms >= seen_ms + wait_ms)
     }
+}
+
+/// Whether a slot says that its master holds no lock.
+fn says_unlocked(slot: &Slot, host: &Host) -> bool {
+    let believed =
+        host.left_out.has(Rule::LockedSaid) || host.left_out.has(Rule::UnlockedLeftAlone);
+    slot.locked == 0 && (slot.is_released() || !believed)
 }
 
 #[cfg(test)]
@@ -360,6 +371,7 @@ mod tests {
             version: heapless::String::new(),
             alone,
             run_dir_ours: true,
+            left_out: crate::engine::planted::LeftOut::default(),
         }
     }
 
@@ -418,7 +430,7 @@ mod tests {
         assert_eq!(decide(&sight, 2_000, ShareClass::Doubtful), Decision::LockDoesNotExclude);
         sight.distrust_lock();
         let settings = Settings::default();
-        assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Leave, "E3");
+        assert_eq!(sight.lock_wish(2_000, &host(false), &settings), LockWish::Leave, "E3");
         assert_eq!(decide(&sight, 9_000, ShareClass::Doubtful), Decision::Wait);
         let newest = Some(released(7, None));
         let polled = Polled { lock: LockSeen::Left, newest, taken: 0 };
@@ -427,7 +439,7 @@ mod tests {
         let decision = decide(&ended, 3_000, ShareClass::Doubtful);
         assert_eq!(decision, Decision::Claim(Ground::Released), "a clean stop counts");
         sight.trust_lock();
-        assert_eq!(sight.lock_wish(2_000, &name("gw-2"), &settings), LockWish::Try);
+        assert_eq!(sight.lock_wish(2_000, &host(false), &settings), LockWish::Try);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use heapless::Vec;
 
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::ident::{Lane, Ranges, RecordRange, Term};
+use super::planted::{LeftOut, Rule};
 use super::replay::{self, Replay};
 use super::settings::Settings;
 use super::share::Fetched;
@@ -120,6 +121,7 @@ struct AlertsWait {
 /// The uplink's books.
 #[derive(Clone, Debug)]
 pub struct Forward {
+    left_out: LeftOut,
     /// Whether it is there.
     pub presence: Presence,
     job: Option<Job>,
@@ -153,8 +155,9 @@ pub struct Forward {
 
 impl Forward {
     /// Books without an uplink. `seed`: for jitter only.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, left_out: LeftOut) -> Self {
         Self {
+            left_out,
             presence: Presence::Absent,
             job: None,
             deadline_ms: 0,
@@ -497,6 +500,9 @@ impl Forward {
         self.failures = self.failures.saturating_add(1);
         self.pause_ms = (self.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
         self.wait_until_ms = now_ms + u64::from(self.pause_ms);
+        if self.left_out.has(Rule::PauseEnds) {
+            self.wait_until_ms = u64::MAX;
+        }
         self.put_reread_off(now_ms);
     }
 

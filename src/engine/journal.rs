@@ -23,6 +23,7 @@ mod tests;
 use heapless::Vec;
 
 use super::ident::{Cursor, Lane, Term};
+use super::planted::{LeftOut, Rule};
 use super::segment::FIRST_OFFSET;
 use super::settings::Settings;
 use super::share::{Append, Fetched, TermMark};
@@ -111,18 +112,26 @@ pub struct Journal {
     lanes: [Books; 2],
     marks: Vec<TermMark, { SLOTS as usize }>,
     listed: Option<Listed>,
+    left_out: LeftOut,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { term: 0, lanes: [Books::new(), Books::new()], marks: Vec::new(), listed: None }
+        Self {
+            term: 0,
+            lanes: [Books::new(), Books::new()],
+            marks: Vec::new(),
+            listed: None,
+            left_out: LeftOut::default(),
+        }
     }
 }
 
 impl Journal {
     /// New books for a term of ours, beginning with these cursors.
-    pub fn begin(&mut self, term: Term, cursors: [Cursor; 2]) {
+    pub fn begin(&mut self, term: Term, cursors: [Cursor; 2], left_out: LeftOut) {
         self.term = term;
+        self.left_out = left_out;
         self.listed = None;
         self.marks.clear();
         for (books, cursor) in self.lanes.iter_mut().zip(cursors) {
@@ -238,7 +247,7 @@ impl Journal {
 
     /// The append failed: its segment is closed for good (B5).
     pub fn append_failed(&mut self, lane: Lane) {
-        self.lanes[lane.index()].closed = true;
+        self.lanes[lane.index()].closed = !self.left_out.has(Rule::ClosedAfterFailure);
     }
 
     /// The seq through which records may now be acknowledged, if that is news (B2).
@@ -427,8 +436,10 @@ impl Journal {
     pub fn sweep(&self) -> Option<(Lane, Cursor)> {
         Lane::ALL.into_iter().find_map(|lane| {
             let books = &self.lanes[lane.index()];
-            let mark = (books.durable.term, books.durable.segment);
-            (mark > (books.swept.term, books.swept.segment)).then_some((lane, books.durable))
+            let early = self.left_out.has(Rule::SweptBehindDurable);
+            let before = if early { books.cursor } else { books.durable };
+            let mark = (before.term, before.segment);
+            (mark > (books.swept.term, books.swept.segment)).then_some((lane, before))
         })
     }
 

@@ -3,6 +3,7 @@
 use super::asked::Asked;
 use super::faults::Work;
 use super::notes::Note;
+use super::planted::Rule;
 use super::share::{NodesSeen, ProofVerdict, ShareError, ShareOutcome};
 use super::{Effect, Engine, Now, Out, Stage};
 use crate::limits::{CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, STALL_MS};
@@ -42,7 +43,9 @@ impl Engine {
             (Asked::Claim { term }, ShareOutcome::Claimed { created }) => {
                 self.claim_answered(now, term, *created, out);
             }
-            (Asked::Announce, ShareOutcome::Surveyed(survey)) => self.announced(now, survey, out),
+            (Asked::Announce, ShareOutcome::Surveyed(survey)) => {
+                self.announced(now, start_ms, survey, out);
+            }
             (Asked::Survey, ShareOutcome::Surveyed(survey)) => self.surveyed(now, survey, out),
             (Asked::Prove { create, marks, scope }, ShareOutcome::Proven(proven)) => {
                 if scope.wrote_slot && proven.verdict == ProofVerdict::Proven {
@@ -150,6 +153,9 @@ impl Engine {
         let Some((asked, start_ms)) = self.keeper.asked else { return };
         if !self.keeper.stalled && now.ms >= start_ms + u64::from(STALL_MS) {
             self.keeper.stalled = true;
+            if self.host.left_out.has(Rule::StallTold) {
+                return;
+            }
             let (for_ms, order) = (now.ms - start_ms, asked.name());
             out(Effect::Note(Note::ShareStalled { for_ms, order }));
         }

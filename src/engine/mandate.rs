@@ -20,6 +20,7 @@
 //!   at all slots: numbers may be burnt, and the next master's be far above ours.
 
 use super::ident::{Cursor, Lane, ShareClass, Term};
+use super::planted::{LeftOut, Rule};
 use super::settings::{Host, Settings};
 use super::share::{LockSeen, Proof, ProofLock, Survey};
 use super::slot::{LaneMark, ReleaseReason, Slot, SlotState};
@@ -30,6 +31,7 @@ use crate::limits::{ALONE_SLOT_MS, FENCE_MARGIN_MS};
 pub struct Mandate {
     slot: Slot,
     alone: bool,
+    left_out: LeftOut,
     lease_end_ms: u64,
     lock_lost_ms: Option<u64>,
     forward_from_ms: u64,
@@ -68,6 +70,7 @@ impl Mandate {
         Self {
             slot,
             alone: host.alone,
+            left_out: host.left_out,
             lease_end_ms: 0,
             lock_lost_ms: None,
             forward_from_ms: u64::MAX,
@@ -78,9 +81,9 @@ impl Mandate {
         }
     }
 
-    /// Our slot is durable and all slots were read afresh: a higher term means to give up,
-    /// and is returned.
-    pub fn announced(&mut self, now_ms: u64, survey: &Survey) -> Result<(), Term> {
+    /// Our slot is durable, by an operation that began at `start_ms`, and all slots were read
+    /// afresh: a higher term means to give up, and is returned.
+    pub fn announced(&mut self, start_ms: u64, now_ms: u64, survey: &Survey) -> Result<(), Term> {
         if let Some(newest) = survey.newest.as_ref().filter(|newest| newest.term > self.slot.term) {
             return Err(newest.term);
         }
@@ -89,12 +92,19 @@ impl Mandate {
         self.forward_from_ms = if self.surveyed {
             now_ms
         } else {
-            now_ms + fence_ms * 5 / 4 + u64::from(FENCE_MARGIN_MS)
+            self.older_leases_end_ms(start_ms, now_ms, fence_ms)
         };
         self.slot.fenced = self.surveyed;
         self.slot.state = SlotState::Active;
         self.proof_due_ms = now_ms;
         Ok(())
+    }
+
+    /// When every older term has run out of lease (M2).
+    fn older_leases_end_ms(&self, start_ms: u64, now_ms: u64, fence_ms: u64) -> u64 {
+        let quarters = if self.left_out.has(Rule::FiveQuarters) { 4 } else { 5 };
+        let since_ms = if self.left_out.has(Rule::SinceDurable) { start_ms } else { now_ms };
+        since_ms + fence_ms * quarters / 4 + u64::from(FENCE_MARGIN_MS)
     }
 
     /// Older leases have run out and the slots were read again after that (M2).
@@ -118,13 +128,14 @@ impl Mandate {
         create: [u32; 2],
         may_try: bool,
     ) -> Proof {
-        self.slot.lanes = lanes;
+        self.slot.lanes = lanes.map(|lane| self.said(lane));
         let write_slot = !self.alone || self.is_slot_due(now_ms);
         if write_slot {
             self.slot.heartbeat += 1;
         }
         self.proof_due_ms = now_ms + u64::from(self.slot.heartbeat_ms);
-        let lock = match (self.slot.locked != 0 && self.lock_lost_ms.is_none(), may_try) {
+        let held = self.slot.locked != 0 && self.lock_lost_ms.is_none();
+        let lock = match (held || self.left_out.has(Rule::ByteUnderLock), may_try) {
             (true, _) => ProofLock::Write,
             (false, true) => ProofLock::Try,
             (false, false) => ProofLock::Leave,
@@ -227,7 +238,7 @@ impl Mandate {
         wall_ms: u64,
     ) -> Slot {
         self.slot.heartbeat += 1;
-        self.slot.lanes = lanes;
+        self.slot.lanes = lanes.map(|lane| self.said(lane));
         self.slot.state = SlotState::Released { reason, successor };
         self.slot.ended_wall_ms = wall_ms;
         self.slot.clone()
@@ -247,12 +258,29 @@ impl Mandate {
         if self.slot.term == 1 {
             return true;
         }
-        let Some(before) = before.filter(|before| before.term + 1 == self.slot.term) else {
+        let left_out = self.left_out;
+        let below =
+            |before: &&Slot| before.term + 1 == self.slot.term || left_out.has(Rule::OneBelow);
+        let Some(before) = before.filter(below) else {
             return false;
         };
         let local = before.class == ShareClass::Local && self.slot.class == ShareClass::Local;
+        let local = local || left_out.has(Rule::LocalOnly);
         let same_lock = before.locked != 0 && before.locked == self.slot.locked;
-        before.fenced && (before.is_released() || (local && same_lock))
+        let same_lock = same_lock || left_out.has(Rule::LockedSaid);
+        let fenced = before.fenced || left_out.has(Rule::FencedSaid);
+        fenced && (before.is_released() || (local && same_lock))
+    }
+
+    /// What our slot says of a lane.
+    fn said(&self, mut lane: LaneMark) -> LaneMark {
+        if self.left_out.has(Rule::CursorSaid) {
+            lane.cursor = Cursor::default();
+        }
+        if self.left_out.has(Rule::SegmentsSaid) {
+            (lane.newest_segment, lane.last_seq) = (0, 0);
+        }
+        lane
     }
 
     /// A node alone writes its slot when there is something to say, or a minute has passed.
@@ -276,6 +304,7 @@ mod tests {
             version: heapless::String::new(),
             alone,
             run_dir_ours: true,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -320,12 +349,12 @@ mod tests {
             (before.state, before.fenced) = (state, fenced);
             let mut mandate = claimed(5, ours, our_lock);
             let survey = behind(Some(before), &mandate, 5_000);
-            assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+            assert_eq!(mandate.announced(1_000, 1_000, &survey), Ok(()));
             assert_eq!(mandate.slot().fenced, at_once, "M3, row {row}");
         }
         let mut first = claimed(1, local, 7);
         let survey = behind(None, &first, 5_000);
-        assert_eq!(first.announced(1_000, &survey), Ok(()));
+        assert_eq!(first.announced(1_000, 1_000, &survey), Ok(()));
         assert!(first.slot().fenced, "nobody was before the first");
     }
 
@@ -333,7 +362,7 @@ mod tests {
     fn otherwise_it_waits_for_the_largest_lease_of_any_slot() {
         let mut mandate = claimed(5, ShareClass::Doubtful, 7);
         let survey = behind(None, &mandate, 8_000);
-        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        assert_eq!(mandate.announced(1_000, 1_000, &survey), Ok(()));
         let due_ms = 1_000 + 10_000 + 200;
         assert!(!mandate.wants_survey(due_ms - 1) && mandate.wants_survey(due_ms), "M2");
         mandate.proven(due_ms - 10, true, true);
@@ -349,7 +378,7 @@ mod tests {
     fn surveying_too_early_is_a_bug() {
         let mut mandate = claimed(5, ShareClass::Local, 7);
         let survey = behind(None, &mandate, 5_000);
-        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        assert_eq!(mandate.announced(1_000, 1_000, &survey), Ok(()));
         mandate.surveyed(2_000);
     }
 
@@ -358,14 +387,14 @@ mod tests {
         let mut mandate = claimed(5, ShareClass::Local, 7);
         let mut survey = behind(None, &mandate, 5_000);
         survey.newest = Some(claimed(6, ShareClass::Local, 0).slot);
-        assert_eq!(mandate.announced(1_000, &survey), Err(6));
+        assert_eq!(mandate.announced(1_000, 1_000, &survey), Err(6));
     }
 
     #[test]
     fn a_lease_runs_from_the_start_of_its_proof_and_ends_with_the_lock() {
         let mut mandate = claimed(1, ShareClass::Local, 7);
         let survey = behind(None, &mandate, 5_000);
-        assert_eq!(mandate.announced(0, &survey), Ok(()));
+        assert_eq!(mandate.announced(0, 0, &survey), Ok(()));
         mandate.proven(1_000, true, true);
         assert!(mandate.has_lease(5_999) && !mandate.has_lease(6_000), "M1");
         mandate.lose_lock(2_000);
@@ -382,7 +411,7 @@ mod tests {
         let mut mandate =
             Mandate::claimed(1, &host(true), &Settings::default(), ShareClass::Local, 7, 0);
         let survey = behind(None, &mandate, 5_000);
-        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        assert_eq!(mandate.announced(1_000, 1_000, &survey), Ok(()));
         let lanes = [LaneMark::default(); 2];
         assert!(mandate.proof(1_000, lanes, [0, 0], true).write_slot, "the first");
         mandate.proven(1_000, true, true);
@@ -399,7 +428,7 @@ mod tests {
     fn all_slots_are_looked_at_every_quarter_of_a_lease_and_after_its_end() {
         let mut mandate = claimed(1, ShareClass::Local, 7);
         let survey = behind(None, &mandate, 5_000);
-        assert_eq!(mandate.announced(1_000, &survey), Ok(()));
+        assert_eq!(mandate.announced(1_000, 1_000, &survey), Ok(()));
         let lanes = [LaneMark::default(); 2];
         assert!(mandate.proof(1_000, lanes, [0, 0], true).all);
         mandate.proven(1_000, true, true);

@@ -17,7 +17,9 @@
 
 use super::forward::Presence;
 use super::ident::Lane;
+use super::mandate::Mandate;
 use super::notes::{Alert, Note, TermNote};
+use super::planted::Rule;
 use super::share::{
     LockSeen, NodesRead, ProofVerdict, Proven, ShareError, ShareFault, ShareOrder, Survey,
 };
@@ -182,6 +184,9 @@ impl Engine {
             }
             ProofVerdict::LockLost => {
                 out(Effect::Note(Note::Term { term, what: TermNote::LockLost }));
+                if self.host.left_out.has(Rule::LeaseEndsWithLock) {
+                    return;
+                }
                 mandate.lose_lock(now.ms);
                 self.kill_uplink(out);
             }
@@ -215,7 +220,9 @@ impl Engine {
             }
             return;
         }
-        mandate.proven(start_ms, scope.wrote_slot, scope.saw_all);
+        let late = self.host.left_out.has(Rule::LeaseFromStart);
+        let from_ms = if late { now.ms } else { start_ms };
+        mandate.proven(from_ms, scope.wrote_slot, scope.saw_all);
         if self.tenure.lease_over_told && mandate.has_lease(now.ms) {
             self.tenure.lease_over_told = false;
             let term = mandate.term();
@@ -261,7 +268,8 @@ impl Engine {
 
     /// B2: what was synced may be acknowledged under a lease.
     fn acknowledge(&mut self, now: Now, out: &mut Out<'_>) {
-        if !self.mandate.as_ref().is_some_and(|mandate| mandate.has_lease(now.ms)) {
+        let leased = self.mandate.as_ref().is_some_and(|mandate| mandate.has_lease(now.ms));
+        if !leased && !self.host.left_out.has(Rule::AcknowledgedUnderLease) {
             return;
         }
         for lane in Lane::ALL {
@@ -291,7 +299,9 @@ impl Engine {
     }
 
     fn order_sweep(&mut self, now: Now, out: &mut Out<'_>) -> bool {
-        let Some(mandate) = self.mandate.as_ref().filter(|own| own.may_forward(now.ms)) else {
+        let unfenced = self.host.left_out.has(Rule::SweptWhenFenced);
+        let may_sweep = |own: &&Mandate| own.may_forward(now.ms) || unfenced;
+        let Some(mandate) = self.mandate.as_ref().filter(may_sweep) else {
             return false;
         };
         if let Some((lane, before)) = self.journal.sweep() {
@@ -318,6 +328,9 @@ impl Engine {
         }
         mandate.surveyed(now.ms);
         let cursors = mandate.furthest(survey);
+        if self.host.left_out.has(Rule::CursorsReadLate) {
+            return;
+        }
         self.journal.take_over(cursors, &survey.marks);
     }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::ident::NodeName;
 use super::notes::Level;
+use super::planted::LeftOut;
 use crate::limits::{
     ADVERTISE_MAX, BATCH_AGE_MS_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_RECORDS_DEFAULT,
     CLOUD_TIMEOUT_MS_DEFAULT, DECLINED_BYTES_MAX_DEFAULT, FENCE_MS_DEFAULT, HEARTBEAT_MS_DEFAULT,
@@ -26,6 +27,8 @@ pub struct Host {
     pub alone: bool,
     /// We listen in our run directory, so no other agent runs in it.
     pub run_dir_ours: bool,
+    /// A rule that a test leaves out; none in a release build.
+    pub left_out: LeftOut,
 }
 
 /// What gives way when the journal is full.

@@ -7,6 +7,7 @@ use super::ident::{Cursor, NodeName, Role, ShareClass, SiteId, Term};
 use super::mandate::Mandate;
 use super::node_notes::NodeNote;
 use super::notes::{Alert, Note, TermNote};
+use super::planted::Rule;
 use super::roster::Look;
 use super::share::{
     FaultClass, LockWish, MountJudgement, NodeRecord, NodesOrder, NodesRead, NodesSeen, Poll,
@@ -117,7 +118,7 @@ impl Engine {
             self.all_due_ms = now.ms + u64::from(SURVEY_EVERY_MS);
         }
         let lock = if self.forward.presence == Presence::Absent {
-            self.sight.lock_wish(now.ms, &self.host.node, &self.settings)
+            self.sight.lock_wish(now.ms, &self.host, &self.settings)
         } else {
             LockWish::Leave
         };
@@ -150,7 +151,7 @@ impl Engine {
 
     /// A lock that we were granted and have no use for comes free at once.
     fn leave_lock_to_others(&mut self, now: Now) {
-        let wish = self.sight.lock_wish(now.ms, &self.host.node, &self.settings);
+        let wish = self.sight.lock_wish(now.ms, &self.host, &self.settings);
         if self.sight.locked() != 0 && wish == LockWish::Leave {
             self.poll_due_ms = now.ms;
         }
@@ -183,8 +184,11 @@ impl Engine {
         created: bool,
         out: &mut Out<'_>,
     ) {
-        self.sight.note_taken(term);
-        if !created {
+        let left_out = self.host.left_out;
+        if created || !left_out.has(Rule::TakenRemembered) {
+            self.sight.note_taken(term);
+        }
+        if !created && !left_out.has(Rule::ClaimedExclusively) {
             out(Effect::Note(Note::Term { term, what: TermNote::NumberTaken }));
             self.stage = Stage::Standby;
             return;
@@ -199,10 +203,16 @@ impl Engine {
         self.ask(now, Asked::Announce, ShareOrder::Announce(slot), out);
     }
 
-    pub(super) fn announced(&mut self, now: Now, survey: &Survey, out: &mut Out<'_>) {
+    pub(super) fn announced(
+        &mut self,
+        now: Now,
+        start_ms: u64,
+        survey: &Survey,
+        out: &mut Out<'_>,
+    ) {
         let Some(mut mandate) = self.mandate.take() else { return };
         let term = mandate.term();
-        if let Err(higher) = mandate.announced(now.ms, survey) {
+        if let Err(higher) = mandate.announced(start_ms, now.ms, survey) {
             out(Effect::Note(Note::Term { term, what: TermNote::GaveUp { to: higher } }));
             self.sight.note_taken(higher);
             self.all_due_ms = now.ms;
@@ -212,10 +222,11 @@ impl Engine {
         let from = self.sight.newest().map(|slot| slot.node.clone());
         let gap_ms = self.sight.silent_ms();
         let cursors = mandate.furthest(survey);
-        self.journal.begin(term, cursors);
-        if mandate.slot().fenced {
+        self.journal.begin(term, cursors, self.host.left_out);
+        if mandate.slot().fenced || self.host.left_out.has(Rule::CursorsReadLate) {
             self.journal.take_over(cursors, &survey.marks);
-        } else {
+        }
+        if !mandate.slot().fenced {
             let for_ms = mandate.survey_due_ms() - now.ms;
             out(Effect::Note(Note::Term {
                 term,

@@ -14,6 +14,7 @@ mod stored;
 use super::cloud::{CloudOutcome, CloudRequest, Reason, Verdict};
 use super::election::Ground;
 use super::ident::Cursor;
+use super::planted::LeftOut;
 use super::segment::FIRST_OFFSET;
 use super::share::{
     Fetched, LockSeen, LockWish, NodeRecord, Polled, ProofLock, ProofVerdict, Proven, ShareFault,
@@ -352,6 +353,7 @@ fn node(place: usize) -> Node {
         version: heapless::String::new(),
         alone: false,
         run_dir_ours: true,
+        left_out: LeftOut::default(),
     };
     Node {
         machine: place,

@@ -11,7 +11,7 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        let mut forward = Forward::new(7);
+        let mut forward = Forward::new(7, LeftOut::default());
         forward.begin(0, &Settings::default());
         Self { forward, replay: Replay::default(), now_ms: 1_000 }
     }

@@ -4,7 +4,11 @@ const LANE: Lane = Lane::Readings;
 
 fn journal(term: Term) -> Journal {
     let mut journal = Journal::default();
-    journal.begin(term, [Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 }; 2]);
+    journal.begin(
+        term,
+        [Cursor { term, segment: 1, offset: FIRST_OFFSET, seq: 1 }; 2],
+        LeftOut::default(),
+    );
     journal
 }
 
@@ -83,7 +87,7 @@ fn a_failed_write_goes_to_a_new_segment_with_the_same_records() {
 fn the_cursor_goes_through_older_terms_and_then_through_ours() {
     let mut journal = Journal::default();
     let from = Cursor { term: 2, segment: 1, offset: 264, seq: 3 };
-    journal.begin(5, [from; 2]);
+    journal.begin(5, [from; 2], LeftOut::default());
     let mark = |term, newest| TermMark { term, newest_segment: [newest, 0], last_seq: [0; 2] };
     journal.take_over([from; 2], &[mark(2, 2), mark(3, 0), mark(5, 0)]);
     let whole = u32::MAX;
@@ -109,7 +113,7 @@ fn the_cursor_goes_through_older_terms_and_then_through_ours() {
 fn a_named_segment_that_is_not_there_is_waited_for() {
     let mut journal = Journal::default();
     let from = Cursor { term: 2, segment: 1, offset: FIRST_OFFSET, seq: 1 };
-    journal.begin(5, [from; 2]);
+    journal.begin(5, [from; 2], LeftOut::default());
     journal.take_over([from; 2], &[TermMark { term: 2, newest_segment: [1, 0], last_seq: [0; 2] }]);
     let missing = Fetched { missing: true, ..fetched(from, 0, true) };
     assert!(!journal.nothing_fetched(1_000, LANE, &missing));
@@ -182,7 +186,7 @@ fn a_released_term_is_left_once_its_last_record_was_passed_and_what_is_short_of_
     let at = |seq| Cursor { term: 2, segment: 1, offset: 1_000, seq };
     let after = |cursor| {
         let mut journal = Journal::default();
-        journal.begin(3, [cursor; 2]);
+        journal.begin(3, [cursor; 2], LeftOut::default());
         journal.take_over([cursor; 2], &[mark]);
         journal
     };
