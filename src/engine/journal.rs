@@ -380,17 +380,22 @@ impl Journal {
         self.lanes[lane.index()].look_ms = at_ms;
     }
 
+    /// Whether nothing more is written to the segment at this cursor.
+    pub fn is_closed(&self, lane: Lane, at: Cursor) -> bool {
+        at.term < self.term || at.segment < self.lanes[lane.index()].segment
+    }
+
     /// A batch that was fetched at `fetched_ms` is done with (B3). What is left was synced
-    /// about then or later: its age counts from there.
+    /// about then or later: its age counts from there. Its `at_end` is the end of a segment that
+    /// was closed when it was fetched: to any other, records may have been added since.
     pub fn done(&mut self, fetched_ms: u64, lane: Lane, batch: &Fetched) {
-        let own = self.term;
+        let closed = self.is_closed(lane, batch.next);
         let books = &mut self.lanes[lane.index()];
         books.cursor = batch.next;
         books.delivered += u64::from(batch.count);
         books.damaged += u64::from(batch.damaged);
         books.waiting_ms = fetched_ms;
-        let more = batch.next.term < own || batch.next.segment < books.segment;
-        if batch.at_end && more {
+        if batch.at_end && closed {
             books.cursor.segment += 1;
             books.cursor.offset = FIRST_OFFSET;
         }

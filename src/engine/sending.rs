@@ -221,7 +221,9 @@ impl Engine {
             return;
         }
         let Some(mandate) = &self.mandate else { return };
-        let batch = Batch { lane, fetched_ms: start_ms, fetched: *seen };
+        let at_end = seen.at_end && self.journal.is_closed(lane, seen.next);
+        let fetched = Fetched { at_end, ..*seen };
+        let batch = Batch { lane, fetched_ms: start_ms, fetched };
         let what = CloudRequest::Batch { lane, ranges: ranges_of(&batch, from.term) };
         let order = CloudOrder { request: seen.request, term: mandate.term(), what };
         self.forward.begin_job(now.ms, Job::Batch(batch), &self.settings);

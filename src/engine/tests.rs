@@ -249,6 +249,17 @@ impl Site {
         }
     }
 
+    /// The share answers, or time goes on; the cloud says nothing.
+    fn turn_share(&mut self, place: usize) {
+        if self.nodes[place].orders.is_empty() {
+            self.now_ms += 10;
+            self.event(place, Event::Tick);
+        } else {
+            let order = self.nodes[place].orders.remove(0);
+            self.answer(place, order);
+        }
+    }
+
     /// The cloud answers a call, and its process ends.
     fn answer_call(&mut self, place: usize) {
         let outcome = CloudOutcome {
@@ -329,6 +340,11 @@ impl Site {
 }
 
 impl Engine {
+    /// As after a write that failed: what comes next goes to new ones.
+    fn close_segments(&mut self) {
+        self.journal.append_failed(Lane::Readings);
+    }
+
     fn own_term(&self) -> Term {
         self.mandate.as_ref().map_or(0, Mandate::term)
     }

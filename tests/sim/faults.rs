@@ -7,7 +7,7 @@ use edge_agent::engine::share::ShareFault;
 use crate::cloud::Mood;
 use crate::disk::{Holder, Write};
 use crate::keeper::Step;
-use crate::node::{Life, Node, name};
+use crate::node::{Life, Node, Orphan, name};
 use crate::plan::Fault;
 use crate::world::{Due, Part, World};
 
@@ -197,8 +197,10 @@ impl World {
         let mut last_ms = 0;
         if let Some(uplink) = uplink.filter(|uplink| host_lives && !uplink.dying) {
             last_ms = self.dice.within(0, 20);
-            self.orphans.retain(|(_, orphan, _)| orphan.number + 1_000_000 > uplink.number);
-            self.orphans.push((life, uplink, lease_end_ms));
+            let now_ms = self.now_ms;
+            self.orphans.retain(|orphan| now_ms < orphan.dies_ms);
+            let dies_ms = now_ms + last_ms;
+            self.orphans.push(Orphan { life, uplink, lease_end_ms, dies_ms });
         }
         let Some(grip) = grip else { return };
         if host_lives {

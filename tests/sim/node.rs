@@ -79,6 +79,17 @@ pub(crate) struct Uplink {
     pub(crate) started: bool,
 }
 
+/// An uplink that outlives its agent for a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Orphan {
+    pub(crate) life: Life,
+    pub(crate) uplink: Uplink,
+    /// By its host's clock.
+    pub(crate) lease_end_ms: u64,
+    /// In true ms.
+    pub(crate) dies_ms: u64,
+}
+
 /// What the agent gathered of a lane.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gathered {

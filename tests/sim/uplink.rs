@@ -7,7 +7,7 @@ use edge_agent::engine::ident::ShareClass;
 use crate::cloud::Answer;
 use crate::declined::Identity;
 use crate::disk::Holder;
-use crate::node::{Life, Uplink};
+use crate::node::{Life, Orphan, Uplink};
 use crate::plan::Aim;
 use crate::plan::Fault;
 use crate::world::{Due, Part, World};
@@ -115,10 +115,15 @@ impl World {
         let place = life.place;
         let clock = self.nodes[place].clock;
         let current = self.uplink_of(life, number).filter(|uplink| !uplink.dying).cloned();
-        let orphan = self.orphans.iter().find(|(of, uplink, _)| *of == life && uplink.number == number);
+        let now_ms = self.now_ms;
+        let is_it = |orphan: &&Orphan| {
+            let same = orphan.life == life && orphan.uplink.number == number;
+            same && now_ms < orphan.dies_ms
+        };
+        let orphan = self.orphans.iter().find(is_it);
         let (uplink, lease_end_ms) = match (current, orphan) {
             (Some(uplink), _) => (uplink, self.nodes[place].lease_end_ms),
-            (None, Some((_, uplink, lease_end_ms))) => (uplink.clone(), *lease_end_ms),
+            (None, Some(orphan)) => (orphan.uplink.clone(), orphan.lease_end_ms),
             (None, None) => return,
         };
         let Some(order) = uplink.order.filter(|_| !uplink.started) else { return };

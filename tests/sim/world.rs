@@ -26,7 +26,7 @@ use crate::declined::Identity;
 use crate::dice::Dice;
 use crate::disk::{Disk, Holder, RECORD_BYTES, SegmentKey, Write};
 use crate::keeper::steps_of;
-use crate::node::{Clock, Keeper, Life, Node, Operation, Uplink};
+use crate::node::{Clock, Keeper, Life, Node, Operation, Orphan};
 use crate::plan::{Aim, Fault, Plan};
 use crate::table::Table;
 use crate::trace::Trace;
@@ -87,8 +87,7 @@ pub(crate) struct World {
     pub(crate) part: Option<Part>,
     pub(crate) disk: Disk,
     pub(crate) nodes: Vec<Node>,
-    /// Uplinks that outlive their agent for a moment, with their leases' ends.
-    pub(crate) orphans: Vec<(Life, Uplink, u64)>,
+    pub(crate) orphans: Vec<Orphan>,
     pub(crate) mood: Mood,
     pub(crate) checks: Checks,
     pub(crate) table: Table,

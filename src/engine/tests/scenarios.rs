@@ -377,3 +377,28 @@ fn alone_the_hosts_own_locks_are_enough_on_any_mount() {
     assert_eq!(site.role(0), Role::Master);
     assert!(!site.status(0).conditions.contains(&"unsafe-mount"));
 }
+
+/// Simulator, seed 217: the verdict on a batch that ended at the end of our newest segment came
+/// after more had been written to it and another was begun.
+#[test]
+fn what_is_added_to_a_segment_while_its_last_batch_is_sent_is_forwarded_too() {
+    let mut site = Site::new(1);
+    site.settings.batch_age_ms_max = 0;
+    site.run_for(1_000);
+    site.push(5);
+    // the batch is with the uplink, and its answer takes its time
+    while site.nodes[0].requests.is_empty() {
+        site.turn_share(0);
+    }
+    let request = site.nodes[0].requests.pop().expect("it was sent");
+    for records in [5, 7] {
+        site.push(records);
+        site.run_for(500);
+        site.nodes[0].engine.close_segments();
+    }
+    site.nodes[0].requests.push(request);
+    site.run_for(5_000);
+    assert_eq!(site.nodes[0].durable, 17);
+    let missing: Vec<_> = (1..=17).filter(|seq| !site.delivered().contains(&(1, *seq))).collect();
+    assert_eq!(missing, [0_u64; 0], "B3");
+}
