@@ -366,11 +366,11 @@ impl World {
     /// Others took numbers and died.
     fn burn(&mut self) -> bool {
         let newest = self.disk.truth().map_or(0, |(term, _)| term);
-        if newest == 0 || newest > 180 {
+        let highest = self.disk.highest_taken();
+        if newest == 0 || newest > 180 || highest > newest + 5 {
             return false;
         }
         self.disturb();
-        let highest = self.disk.highest_taken();
         for term in highest + 1..=highest + u32::try_from(self.dice.within(1, 5)).expect("few") {
             self.disk.claim(term);
         }

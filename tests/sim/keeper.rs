@@ -395,6 +395,7 @@ impl World {
             ShareOrder::Load => ShareOutcome::Loaded,
             ShareOrder::Reread => ShareOutcome::Reread,
             ShareOrder::Survey => {
+                self.checks.repeats.surveyed(self.nodes[place].term);
                 let lower = self.left_out.has(Rule::OneBelow);
                 ShareOutcome::Surveyed(self.disk.survey(self.now_ms, place, lower))
             }

@@ -552,7 +552,10 @@ impl World {
 
     fn see_durable(&mut self, slot: &Slot) {
         self.checks.ownership.named(slot.term, slot.fenced);
-        self.checks.repeats.passed(slot.lanes.map(|lane| lane.cursor));
+        if slot.fenced {
+            self.checks.repeats.surveyed(slot.term);
+        }
+        self.checks.repeats.passed(slot.term, slot.lanes.map(|lane| lane.cursor));
         let checked = self.checks.journal.durable(slot);
         self.judge(checked);
     }

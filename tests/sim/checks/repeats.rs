@@ -18,6 +18,8 @@ pub(crate) struct Repeats {
     passed: [(Term, u64); 2],
     /// By lane and term, the last seq ever given to a record.
     written: BTreeMap<(usize, Term), u64>,
+    /// The highest term whose master read the cursors of all others.
+    surveyed: Term,
 }
 
 impl Repeats {
@@ -27,8 +29,17 @@ impl Repeats {
         *last = through_seq.max(*last);
     }
 
+    /// A master of this term has read all cursors: what lower terms write from now on, it never
+    /// sees.
+    pub(crate) fn surveyed(&mut self, term: Term) {
+        self.surveyed = term.max(self.surveyed);
+    }
+
     /// A slot with these cursors is durable.
-    pub(crate) fn passed(&mut self, cursors: [Cursor; 2]) {
+    pub(crate) fn passed(&mut self, term: Term, cursors: [Cursor; 2]) {
+        if term < self.surveyed {
+            return;
+        }
         for (lane, cursor) in cursors.into_iter().enumerate() {
             let at = (cursor.term, cursor.seq);
             if at > self.passed[lane] {
