@@ -351,7 +351,11 @@ impl World {
             self.judge(checked);
             let node = &self.nodes[life.place];
             let local_ms = node.clock.now(self.now_ms).ms;
-            if broken || node.engine.deadline_ms(local_ms) > local_ms || node.exited {
+            if broken || node.exited {
+                return;
+            }
+            if node.engine.deadline_ms(local_ms) > local_ms {
+                self.schedule(life.place);
                 return;
             }
             self.event(life.place, Event::Tick);
