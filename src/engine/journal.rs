@@ -377,7 +377,8 @@ impl Journal {
 
     /// A lane could not be read: not before this.
     pub fn look_later(&mut self, lane: Lane, at_ms: u64) {
-        self.lanes[lane.index()].look_ms = at_ms;
+        let never = self.left_out.has(Rule::LooksAgain);
+        self.lanes[lane.index()].look_ms = if never { u64::MAX } else { at_ms };
     }
 
     /// Whether nothing more is written to the segment at this cursor.

@@ -61,6 +61,8 @@ pub enum Rule {
     DurableCursorFirst,
     /// F6: a pause for wrong credentials comes to an end.
     PauseEnds,
+    /// What could not be read is looked at again.
+    LooksAgain,
     /// A batch has no more records than the settings say.
     RecordsBounded,
     /// A batch has no more bytes than the settings say.

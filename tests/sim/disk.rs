@@ -207,6 +207,11 @@ impl Disk {
         match write {
             Write::Slot { copy, slot } => {
                 let page = self.pages.entry(slot.term).or_default();
+                let there = page.copies[*copy].as_ref().map_or(0, |slot| slot.heartbeat);
+                if there > slot.heartbeat {
+                    // a host's writes to one page keep their order
+                    return;
+                }
                 if writer != page.writer || now_ms >= page.fresh_ms {
                     page.before = page.newest().cloned();
                 }
@@ -329,8 +334,7 @@ impl Disk {
     /// Whole records from a cursor on, as `edge::share::fetch` reads them.
     pub(crate) fn fetch(&self, fetch: &Fetch) -> Fetched {
         let from = fetch.from;
-        let key =
-            SegmentKey { lane: fetch.lane.index(), term: from.term, number: from.segment };
+        let key = SegmentKey { lane: fetch.lane.index(), term: from.term, number: from.segment };
         let mut seen = Fetched {
             request: fetch.request,
             first_seq: 0,

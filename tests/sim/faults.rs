@@ -30,7 +30,8 @@ impl World {
         let for_ms = self.dice.within(100, self.plan.fault_ms_max);
         if self.strike(fault, place, for_ms) {
             self.table.hit(fault);
-            self.trace.say(self.now_ms, "FAULT", || format!("{fault:?} at gw-{place} for {for_ms} ms"));
+            self.trace
+                .say(self.now_ms, "FAULT", || format!("{fault:?} at gw-{place} for {for_ms} ms"));
             self.trace.note(self.now_ms, place, "fault", fault as u64);
         }
     }
@@ -39,7 +40,9 @@ impl World {
     fn strike(&mut self, fault: Fault, place: usize, for_ms: u64) -> bool {
         let runs = self.nodes[place].runs(self.now_ms) && !self.nodes[place].exited;
         let until_ms = self.now_ms + for_ms;
-        if !runs && !matches!(fault, Fault::AllHung | Fault::Full | Fault::Burnt | Fault::LockReplaced) {
+        if !runs
+            && !matches!(fault, Fault::AllHung | Fault::Full | Fault::Burnt | Fault::LockReplaced)
+        {
             return self.strike_cloud(fault, for_ms);
         }
         match fault {
@@ -59,10 +62,7 @@ impl World {
                 true
             }
             Fault::Cut | Fault::CutWhole => self.cut(place, until_ms, fault == Fault::CutWhole),
-            Fault::Unmounted => {
-                self.drop_grip(place);
-                self.hold(place, until_ms, |node| &mut node.unmounted_until_ms)
-            }
+            Fault::Unmounted => self.hold(place, until_ms, |node| &mut node.unmounted_until_ms),
             Fault::LocksDropped => {
                 self.disturb();
                 self.disk.holders.clear();
@@ -77,7 +77,8 @@ impl World {
             }
             Fault::Stale | Fault::Failed => {
                 self.disturb();
-                let kind = if fault == Fault::Stale { ShareFault::Stale } else { ShareFault::Other };
+                let kind =
+                    if fault == Fault::Stale { ShareFault::Stale } else { ShareFault::Other };
                 self.nodes[place].fails = Some(kind);
                 // it counts once it has failed
                 false
@@ -155,15 +156,21 @@ impl World {
     /// Whether all that stand by are well, and locks are what they should be.
     fn is_calm_without(&self, place: usize) -> bool {
         let others = self.nodes.iter().filter(|node| node.life.place != place);
-        let mut standing_by = others.clone().filter(|node| node.is_well(self.now_ms) && node.keeper.is_some());
-        let well = standing_by.next().is_some() && others.clone().all(|node| node.is_well(self.now_ms));
+        let mut standing_by =
+            others.clone().filter(|node| node.is_well(self.now_ms) && node.keeper.is_some());
+        let well =
+            standing_by.next().is_some() && others.clone().all(|node| node.is_well(self.now_ms));
         let node = &self.nodes[place];
         let gripped = node.keeper.as_ref().and_then(|keeper| keeper.grip);
         let alone = gripped.is_some_and(|(grip, inode)| {
             inode == self.disk.inode
                 && self.disk.holders.iter().all(|holder| *holder == Holder::Grip(grip))
         });
-        well && alone && !self.disk.full && !self.plan.lies && self.checks.failover.is_calm(self.now_ms)
+        let newest = self.disk.truth().map_or(0, |(term, _)| term);
+        // each number that is taken costs a poll
+        let burnt = self.disk.highest_taken() > newest;
+        let share_is_well = alone && !burnt && !self.disk.full && !self.plan.lies;
+        well && share_is_well && self.checks.failover.is_calm(self.now_ms)
     }
 
     fn expect_takeover(&mut self, why: &'static str) {
@@ -196,7 +203,7 @@ impl World {
         let lease_end_ms = node.lease_end_ms;
         let mut last_ms = 0;
         if let Some(uplink) = uplink.filter(|uplink| host_lives && !uplink.dying) {
-            last_ms = self.dice.within(0, 20);
+            last_ms = self.dice.within(0, self.plan.orphan_ms_max);
             let now_ms = self.now_ms;
             self.orphans.retain(|orphan| now_ms < orphan.dies_ms);
             let dies_ms = now_ms + last_ms;
@@ -294,11 +301,8 @@ impl World {
         let life = Life { place, number: node.life.number + 1 };
         let clock = node.clock;
         let (hung_until_ms, offline_until_ms) = (node.hung_until_ms, node.offline_until_ms);
-        self.nodes[place] = Node {
-            hung_until_ms,
-            offline_until_ms,
-            ..Node::new(life, clock, self.left_out)
-        };
+        self.nodes[place] =
+            Node { hung_until_ms, offline_until_ms, ..Node::new(life, clock, self.left_out) };
         self.event(place, Event::Tick);
     }
 
@@ -393,12 +397,14 @@ impl World {
         self.due_in(self.plan.fault_ms_max + 1, Due::Mended);
     }
 
-    /// What was paused for wrong credentials goes on by an operator's word.
+    /// What was paused for wrong credentials goes on by an operator's word, or by itself.
     pub(crate) fn mend(&mut self) {
         self.mended = true;
         for place in 0..self.nodes.len() {
             self.come_up(place);
-            self.reload(place);
+            if self.plan.has_operator {
+                self.reload(place);
+            }
         }
     }
 }

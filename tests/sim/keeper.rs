@@ -13,6 +13,7 @@
 //! | `Release` | write the slot; sync; give up the lock |
 //! | all else | one step |
 
+use edge_agent::engine::ident::ShareClass;
 use edge_agent::engine::ident::{Lane, SiteId};
 use edge_agent::engine::naming::Namesake;
 use edge_agent::engine::planted::Rule;
@@ -22,13 +23,12 @@ use edge_agent::engine::share::{
     ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
 use edge_agent::engine::slot::Slot;
-use edge_agent::engine::ident::ShareClass;
 
 use crate::checks::bounds;
 use crate::disk::{Holder, RECORD_BYTES, SegmentKey, Write};
 use crate::node::{Keeper, Life, Operation};
 use crate::plan::Fault;
-use crate::world::World;
+use crate::world::{Part, World};
 
 /// A part of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +90,15 @@ impl World {
         let kind = if fault == ShareFault::Stale { Fault::Stale } else { Fault::Failed };
         self.table.hit(kind);
         if fault == ShareFault::Stale {
-            self.drop_grip(life.place);
+            match operation.steps.last() {
+                Some(Step::Byte) => {
+                    operation.steps.pop();
+                    self.lose_lock(life, operation);
+                    return;
+                }
+                Some(Step::Lock) => self.drop_grip(life.place),
+                _ => {}
+            }
         }
         operation.outcome = Some(failed(fault, "an error"));
     }
@@ -223,8 +231,8 @@ impl World {
     fn byte(&mut self, life: Life, operation: &mut Operation, proof: &Proof) {
         operation.lock = match proof.lock {
             ProofLock::Write if self.is_lock_lost(life.place) => {
-                self.drop_grip(life.place);
-                LockSeen::Lost
+                self.lose_lock(life, operation);
+                return;
             }
             ProofLock::Write => {
                 let (_, inode) = self.keeper(life.place).grip.expect("it is not lost");
@@ -233,10 +241,13 @@ impl World {
             ProofLock::Try => self.try_lock(life.place),
             ProofLock::Leave => LockSeen::Left,
         };
-        if proof.lock == ProofLock::Write && operation.lock == LockSeen::Lost {
-            // the slot is not written (R2), the rest is looked at all the same
-            operation.steps.retain(|step| !matches!(step, Step::WriteSlot | Step::Sync));
-        }
+    }
+
+    /// A write inside the lock failed: the slot is not written (R2), the rest is looked at.
+    fn lose_lock(&mut self, life: Life, operation: &mut Operation) {
+        self.drop_grip(life.place);
+        operation.lock = LockSeen::Lost;
+        operation.steps.retain(|step| !matches!(step, Step::WriteSlot | Step::Sync));
     }
 
     // --- slots --------------------------------------------------------------------------
@@ -250,7 +261,7 @@ impl World {
         }
         let taken = if newest.is_none() { self.disk.highest_taken() } else { 0 };
         let held = matches!(lock, LockSeen::Held { .. });
-        self.checks.claims.polled(life, held, newest.as_ref());
+        self.checks.claims.polled(now_ms, life, held, newest.as_ref());
         ShareOutcome::Polled(Polled { lock, newest, taken })
     }
 
@@ -258,7 +269,7 @@ impl World {
         if self.disk.full && !self.disk.reserve && self.dice.one_in(2) {
             return failed(ShareFault::NoSpace, "no space");
         }
-        let created = self.disk.claim(term);
+        let created = self.disk.claim(term) || self.part == Some(Part::ExclusiveCreate);
         if created {
             self.made_claim(life, term);
         }
@@ -299,8 +310,7 @@ impl World {
         let last = self.nodes[place].keeper.as_ref().and_then(|keeper| keeper.last);
         let heartbeat = last.filter(|last| last.0 == slot.term).map_or(0, |last| last.1);
         let own = self.disk.slot(now_ms, place, slot.term);
-        let ours =
-            own.is_some_and(|own| own.nonce == slot.nonce && own.heartbeat >= heartbeat);
+        let ours = own.is_some_and(|own| own.nonce == slot.nonce && own.heartbeat >= heartbeat);
         let worse = if by > slot.term {
             Some(ProofVerdict::Superseded { by })
         } else {

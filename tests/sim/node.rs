@@ -17,6 +17,13 @@ pub(crate) struct Life {
     pub(crate) number: u32,
 }
 
+impl Life {
+    /// The random number of its process.
+    pub(crate) fn nonce(self) -> u64 {
+        1 + self.place as u64 + 100 * u64::from(self.number)
+    }
+}
+
 /// A host's clocks. The boot clock runs at a rate of its own; the wall clock is anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -97,7 +104,6 @@ pub(crate) struct Gathered {
     /// Handed to the keeper so far, and those that are with it now.
     pub(crate) flown: u64,
     pub(crate) flying: u64,
-    pub(crate) durable: u64,
 }
 
 /// A gateway.
@@ -173,7 +179,7 @@ impl Node {
 fn host(life: Life, left_out: LeftOut) -> Host {
     Host {
         node: name(life.place),
-        nonce: 1 + life.place as u64 + 100 * u64::from(life.number),
+        nonce: life.nonce(),
         advertise: heapless::String::new(),
         version: heapless::String::new(),
         alone: false,

@@ -93,7 +93,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -133,10 +133,11 @@ impl Fault {
         Self::Switchover,
         Self::SwitchoverTo,
         Self::Reload,
+        Self::Replay,
     ];
 
     /// Those that are thrown; the others follow from them or from the share.
-    const THROWN: [Self; 27] = [
+    const THROWN: [Self; 29] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -164,6 +165,8 @@ impl Fault {
         Self::Stopped,
         Self::Switchover,
         Self::SwitchoverTo,
+        Self::Reload,
+        Self::Replay,
     ];
 
     /// As the table names it.
@@ -198,6 +201,10 @@ pub(crate) struct Plan {
     pub(crate) late_ms_max: u64,
     /// The server ends a silent host's lock after this; never, if 0.
     pub(crate) expiry_ms: u64,
+    /// An uplink outlives its agent by so much at most.
+    pub(crate) orphan_ms_max: u64,
+    /// Somebody has a look once all is well, and has the configuration read again.
+    pub(crate) has_operator: bool,
     /// A kill is aimed at these moments of the master.
     pub(crate) aim: Aim,
 }
@@ -218,7 +225,6 @@ impl Plan {
     pub(crate) fn of(dice: &mut Dice) -> Self {
         use ShareClass::{Doubtful, Local, Nfs4};
         let class = dice.pick(&[Local, Local, Nfs4, Nfs4, Doubtful, Doubtful]);
-        let local = class == Local;
         let slow = dice.one_in(8);
         let mut thrown: Vec<_> =
             Fault::THROWN.into_iter().filter(|fault| fault.fits(class)).collect();
@@ -229,7 +235,7 @@ impl Plan {
         }
         let drifts = dice.one_in(2);
         let drift = [(); 5].map(|()| if drifts { drift(dice) } else { 0 });
-        Self {
+        let mut plan = Self {
             nodes: dice.pick(&[2, 2, 2, 3, 3, 4, 5]),
             class,
             lies: class == Doubtful && dice.one_in(3),
@@ -239,20 +245,32 @@ impl Plan {
             fault_every_ms: dice.pick(&[500, 2_000, 5_000, 10_000]),
             thrown,
             fault_ms_max: dice.pick(&[3_000, 10_000, 40_000]),
-            step_ms_max: match (local, slow) {
-                (true, false) => 1,
-                (false, false) => 10,
-                (_, true) => 60,
-            },
-            fresh_ms_max: if local { 0 } else { 150 },
-            late_ms_max: if local { 50 } else { 44_000 },
+            step_ms_max: 1,
+            fresh_ms_max: 0,
+            late_ms_max: 0,
             expiry_ms: match class {
                 Local => 0,
                 Nfs4 => dice.pick(&[0, 15_000, 26_000]),
                 Doubtful => dice.pick(&[0, 0, 2_000, 24_000]),
             },
+            orphan_ms_max: 20,
+            has_operator: dice.one_in(2),
             aim: dice.pick(&[Aim::Anywhere, Aim::Claim, Aim::Accepted]),
+        };
+        plan.settle_on(class);
+        if slow {
+            plan.step_ms_max = 60;
         }
+        plan
+    }
+
+    /// The times of such a share, as measured.
+    pub(crate) fn settle_on(&mut self, class: ShareClass) {
+        let local = class == ShareClass::Local;
+        self.class = class;
+        self.step_ms_max = if local { 1 } else { 10 };
+        self.fresh_ms_max = if local { 0 } else { 150 };
+        self.late_ms_max = if local { 50 } else { 44_000 };
     }
 
     /// Whether all nodes are processes of one host.

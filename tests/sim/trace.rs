@@ -21,7 +21,12 @@ impl Trace {
     }
 
     /// A line for people.
-    pub(crate) fn say(&mut self, now_ms: u64, who: impl std::fmt::Display, text: impl FnOnce() -> String) {
+    pub(crate) fn say(
+        &mut self,
+        now_ms: u64,
+        who: impl std::fmt::Display,
+        text: impl FnOnce() -> String,
+    ) {
         if let Some(lines) = &mut self.lines {
             let (seconds, ms) = (now_ms / 1_000, now_ms % 1_000);
             writeln!(lines, "{seconds:>4}.{ms:03}  {who:<6} {}", text()).expect("memory");

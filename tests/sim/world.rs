@@ -47,6 +47,10 @@ pub(crate) enum Part {
     LockCopied,
     /// A claim's file is made exclusively.
     ExclusiveCreate,
+    /// Locks of such a share exclude.
+    LocksExclude,
+    /// A slot that was rewritten is seen by all.
+    SlotsSeenFresh,
 }
 
 /// Something that is due.
@@ -205,7 +209,8 @@ impl World {
         if let Err(broken) = checked
             && self.broken.is_none()
         {
-            self.trace.say(self.now_ms, "BROKEN", || format!("{:?}: {}", broken.promise, broken.text));
+            self.trace
+                .say(self.now_ms, "BROKEN", || format!("{:?}: {}", broken.promise, broken.text));
             self.broken = Some((self.now_ms, broken));
         }
     }
@@ -389,7 +394,8 @@ impl World {
             Effect::StopCollecting => {
                 if self.nodes[place].collecting.take().is_some() {
                     let in_ms = self.takeover_ms_max();
-                    let checked = self.checks.steady.changed(self.now_ms, "a master resigns", in_ms);
+                    let checked =
+                        self.checks.steady.changed(self.now_ms, "a master resigns", in_ms);
                     self.judge(checked);
                 }
             }
@@ -536,9 +542,12 @@ impl World {
 
     /// A write is there for all to see, some of them later.
     pub(crate) fn apply(&mut self, place: usize, write: &Write) {
-        let fresh_ms = self.now_ms + self.dice.within(0, self.plan.fresh_ms_max);
+        let mut fresh_ms = self.now_ms + self.dice.within(0, self.plan.fresh_ms_max);
+        if self.part == Some(Part::SlotsSeenFresh) {
+            fresh_ms = u64::MAX;
+        }
         if let Write::Slot { slot, .. } = write {
-            self.checks.claims.written(self.now_ms, slot.term);
+            self.checks.claims.written(self.now_ms, slot);
         }
         self.disk.apply(self.now_ms, fresh_ms, place, write);
     }
@@ -577,6 +586,8 @@ impl World {
             return;
         }
         self.table.hit(Fault::LandsLate);
+        // a slot that changes is a sign of life
+        self.disturb();
         if !self.disk.local {
             self.apply(place, write);
         }
@@ -590,7 +601,7 @@ impl World {
         self.checks.ownership.claimed(term, life);
         let over = self.disk.newest(self.now_ms, life.place).cloned();
         let seize_ms = self.plan.settings.seize_ms;
-        let checked = self.checks.claims.claims(self.now_ms, life, over.as_ref(), seize_ms);
+        let checked = self.checks.claims.claims(life, over.as_ref(), self.plan.class, seize_ms);
         self.judge(checked);
         if self.plan.aim == Aim::Claim && !self.healing && self.dice.one_in(3) {
             self.table.hit(Fault::Killed);
@@ -657,7 +668,9 @@ impl World {
         let now_ms = self.now_ms;
         let well = |node: &&Node| node.is_well(now_ms) && now_ms >= node.hung_until_ms;
         let able = self.nodes.iter().any(|node| well(&node)) && !self.disk.full;
-        let collects = self.nodes.iter().filter(well).any(|node| node.collecting.is_some());
+        let leased = |node: &Node| self.checks.lease.has(node.life, node.clock.now(now_ms).ms);
+        let collects =
+            self.nodes.iter().filter(well).any(|node| node.collecting.is_some() && leased(node));
         let in_ms = self.takeover_ms_max();
         let checked = self.checks.failover.look(now_ms, collects, able, in_ms);
         self.judge(checked);

@@ -27,11 +27,6 @@ impl Kept {
         self.accepted.insert(record);
     }
 
-    /// Whether the cloud has it.
-    pub(crate) fn has(&self, record: Identity) -> bool {
-        self.accepted.contains(&record)
-    }
-
     /// How much was acknowledged.
     pub(crate) fn records(&self) -> u64 {
         self.acknowledged.values().sum()

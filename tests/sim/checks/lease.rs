@@ -23,6 +23,11 @@ impl Leases {
         self.ends_ms.remove(&life);
     }
 
+    /// Whether one runs.
+    pub(crate) fn has(&self, life: Life, now_ms: u64) -> bool {
+        self.ends_ms.get(&life).is_some_and(|end_ms| now_ms < *end_ms)
+    }
+
     /// A request starts at this time of its host's clock.
     pub(crate) fn started(&self, life: Life, now_ms: u64) -> Checked {
         let end_ms = self.ends_ms.get(&life).copied().unwrap_or(0);

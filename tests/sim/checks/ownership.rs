@@ -38,8 +38,6 @@ impl Ownership {
     /// Segments are deleted by the master of this term.
     pub(crate) fn deleted(&self, by: Term) -> Checked {
         let fenced = self.fenced.get(&by).copied().unwrap_or(false);
-        hold(Promise::Ownership, fenced, || {
-            format!("term {by} deletes segments and is not fenced")
-        })
+        hold(Promise::Ownership, fenced, || format!("term {by} deletes segments and is not fenced"))
     }
 }
