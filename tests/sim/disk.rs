@@ -62,6 +62,7 @@ struct Segment {
 
 /// Something that is written before it is synced.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "few exist at a time")]
 pub(crate) enum Write {
     /// Into this copy of its page.
     Slot { copy: usize, slot: Slot },
@@ -281,7 +282,7 @@ impl Disk {
 
     // --- claims and segments ------------------------------------------------------------
 
-    /// O_EXCL: whether it was made.
+    /// `O_EXCL`: whether it was made.
     pub(crate) fn claim(&mut self, term: Term) -> bool {
         self.claims.insert(term)
     }

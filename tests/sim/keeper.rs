@@ -405,7 +405,8 @@ impl World {
             ShareOrder::Load => ShareOutcome::Loaded,
             ShareOrder::Reread => ShareOutcome::Reread,
             ShareOrder::Survey => {
-                self.checks.repeats.surveyed(self.nodes[place].term);
+                let as_of_ms = self.now_ms.saturating_sub(self.plan.fresh_ms_max);
+                self.checks.repeats.surveyed(self.nodes[place].term, as_of_ms);
                 let lower = self.left_out.has(Rule::OneBelow);
                 ShareOutcome::Surveyed(self.disk.survey(self.now_ms, place, lower))
             }

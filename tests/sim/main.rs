@@ -23,6 +23,8 @@
 //! It is not for what the keeper does within an operation, and what a crash leaves of its writes:
 //! that is `tests/crash`. Nor for processes, sockets and signals: that is `tests/failover`.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a part of the world names what it is about")]
+
 mod checks;
 mod cloud;
 mod declined;

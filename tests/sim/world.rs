@@ -566,9 +566,9 @@ impl World {
     fn see_durable(&mut self, slot: &Slot) {
         self.checks.ownership.named(slot.term, slot.fenced);
         if slot.fenced {
-            self.checks.repeats.surveyed(slot.term);
+            self.checks.repeats.surveyed(slot.term, self.now_ms);
         }
-        self.checks.repeats.passed(slot.term, slot.lanes.map(|lane| lane.cursor));
+        self.checks.repeats.passed(self.now_ms, slot.term, slot.lanes.map(|lane| lane.cursor));
         let checked = self.checks.journal.durable(slot);
         self.judge(checked);
     }

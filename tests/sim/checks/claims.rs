@@ -2,8 +2,8 @@
 //! standby's own polls, and the slot's true age.
 //!
 //! - Over a slot that names no lock: `seize_ms` of silence.
-//! - By who held the lock while the slot advanced twice (E3): the same.
-//! - Where locks are doubtful: three of its heartbeats.
+//! - Where locks are doubtful: three of its heartbeats; by who held the lock while the slot
+//!   advanced twice (E3), `seize_ms`.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Claims {
         };
         let (knows, age_ms) = (watch.knows, watch.age_ms);
         let doubtful = class == ShareClass::Doubtful;
-        let silent_ms = match (knows || watch.locked == 0, doubtful) {
+        let silent_ms = match ((knows && doubtful) || watch.locked == 0, doubtful) {
             (true, _) => seize_ms,
             (false, true) => DOUBTFUL_HEARTBEATS * slot.heartbeat_ms,
             (false, false) => 0,

@@ -9,6 +9,9 @@ use edge_agent::engine::ident::{Cursor, Term};
 use super::{Checked, Promise, hold};
 use crate::declined::Identity;
 
+/// More durable slots than are written while a slot is not seen.
+const HISTORY: usize = 400;
+
 /// What was sent, and how far durable cursors are.
 #[derive(Default)]
 pub(crate) struct Repeats {
@@ -18,6 +21,8 @@ pub(crate) struct Repeats {
     passed: [(Term, u64); 2],
     /// By lane and term, the last seq ever given to a record.
     written: BTreeMap<(usize, Term), u64>,
+    /// How far cursors were, and when.
+    history: Vec<(u64, [(Term, u64); 2])>,
     /// The highest term whose master read the cursors of all others.
     surveyed: Term,
 }
@@ -29,14 +34,21 @@ impl Repeats {
         *last = through_seq.max(*last);
     }
 
-    /// A master of this term has read all cursors: what lower terms write from now on, it never
-    /// sees.
-    pub(crate) fn surveyed(&mut self, term: Term) {
-        self.surveyed = term.max(self.surveyed);
+    /// A master of this term has read all cursors, as they were at that time at the latest: what
+    /// lower terms wrote since, it never sees.
+    pub(crate) fn surveyed(&mut self, term: Term, as_of_ms: u64) {
+        if term <= self.surveyed {
+            return;
+        }
+        self.surveyed = term;
+        self.history.retain(|(at_ms, _)| *at_ms <= as_of_ms);
+        if let Some((_, passed)) = self.history.last() {
+            self.passed = *passed;
+        }
     }
 
     /// A slot with these cursors is durable.
-    pub(crate) fn passed(&mut self, term: Term, cursors: [Cursor; 2]) {
+    pub(crate) fn passed(&mut self, now_ms: u64, term: Term, cursors: [Cursor; 2]) {
         if term < self.surveyed {
             return;
         }
@@ -47,6 +59,11 @@ impl Repeats {
                 self.open[lane] = self.open[lane].split_off(&at);
             }
         }
+        // the last one before a look counts, however old it is
+        if self.history.len() > HISTORY {
+            self.history.drain(..HISTORY / 2);
+        }
+        self.history.push((now_ms, self.passed));
     }
 
     /// A request with this record starts. `replayed`: out of the declined store.
