@@ -16,7 +16,7 @@
 //! 10. the count of the declined store.
 
 use super::forward::Presence;
-use super::ident::Lane;
+use super::ident::{Lane, ShareClass};
 use super::mandate::Mandate;
 use super::notes::{Alert, Note, TermNote};
 use super::planted::Rule;
@@ -26,7 +26,7 @@ use super::share::{
 use super::sizing::Sizing;
 use super::slot::{LaneMark, ReleaseReason};
 use super::{Asked, Effect, Engine, Now, Out, ProofScope, Stage};
-use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SLOTS};
+use crate::limits::{RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN, SEGMENT_HIDDEN_MS_MAX, SLOTS};
 
 impl Engine {
     /// What a master does whether or not the share answers.
@@ -232,6 +232,8 @@ impl Engine {
         let (term, end_ms) = (mandate.term(), mandate.lease_end_ms());
         if mandate.may_forward(now.ms) && !self.tenure.fenced_told {
             self.tenure.fenced_told = true;
+            let hidden_ms = if self.class == ShareClass::Local { 0 } else { SEGMENT_HIDDEN_MS_MAX };
+            self.tenure.listing_from_ms = now.ms + u64::from(hidden_ms);
             self.resign_wait_ms = RESIGN_WAIT_MS_MIN;
             self.forward.free_to_forward(now.ms);
             out(Effect::Note(Note::Term {

@@ -140,6 +140,9 @@ impl Engine {
             }
             match self.journal.next_read(lane) {
                 Read::Nothing => {}
+                Read::List { .. } if now.ms < self.tenure.listing_from_ms => {
+                    self.journal.look_later(lane, self.tenure.listing_from_ms);
+                }
                 Read::List { term } => {
                     let order = ShareOrder::Newest { lane, term };
                     self.ask(now, Asked::Newest { lane, term }, order, out);

@@ -18,6 +18,8 @@ pub(super) struct Tenure {
     pub(super) lock_pending: bool,
     pub(super) fenced_told: bool,
     pub(super) lease_over_told: bool,
+    /// No listing shows all that older terms made before this: a share may hide new names.
+    pub(super) listing_from_ms: u64,
     pub(super) segment_missing_told: bool,
     /// By lane, the record behind the last gap in the seqs that was told.
     pub(super) gap_told_seq: [u64; 2],
@@ -44,6 +46,7 @@ impl Tenure {
             lock_pending: false,
             fenced_told: false,
             lease_over_told: false,
+            listing_from_ms: u64::MAX,
             segment_missing_told: false,
             gap_told_seq: [0; 2],
             redundancy_lost: false,

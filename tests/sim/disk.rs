@@ -85,7 +85,8 @@ pub(crate) struct Disk {
     pages: BTreeMap<Term, Page>,
     claims: BTreeSet<Term>,
     segments: BTreeMap<SegmentKey, Segment>,
-    pub(crate) records: BTreeMap<NodeName, (NodeRecord, Life)>,
+    /// With who wrote it last, and when its name was made.
+    pub(crate) records: BTreeMap<NodeName, (NodeRecord, Life, u64)>,
     pub(crate) declined: Declined,
     /// The lock file.
     pub(crate) inode: u64,
@@ -185,6 +186,20 @@ impl Disk {
     /// A term's slot, as far as it is durable.
     pub(crate) fn durable_slot(&self, term: Term) -> Option<&Slot> {
         self.pages.get(&term)?.durable()
+    }
+
+    /// The term before a fenced one, if it has segments.
+    pub(crate) fn slot_to_lose(&self) -> Option<Term> {
+        let mut newest = self.pages.iter().rev();
+        let (_, page) = newest.next()?;
+        page.durable().filter(|slot| slot.fenced)?;
+        let (term, _) = newest.next()?;
+        self.segments.keys().any(|key| key.term == *term).then_some(*term)
+    }
+
+    /// A term's page is noise.
+    pub(crate) fn lose_slot(&mut self, term: Term) {
+        self.pages.remove(&term);
     }
 
     /// Who keeps slots in the lock file loses them with it.

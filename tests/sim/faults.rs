@@ -41,7 +41,10 @@ impl World {
         let runs = self.nodes[place].runs(self.now_ms) && !self.nodes[place].exited;
         let until_ms = self.now_ms + for_ms;
         if !runs
-            && !matches!(fault, Fault::AllHung | Fault::Full | Fault::Burnt | Fault::LockReplaced)
+            && !matches!(
+                fault,
+                Fault::AllHung | Fault::Full | Fault::Burnt | Fault::SlotLost | Fault::LockReplaced
+            )
         {
             return self.strike_cloud(fault, for_ms);
         }
@@ -90,6 +93,7 @@ impl World {
                 true
             }
             Fault::Burnt => self.burn(),
+            Fault::SlotLost => self.lose_slot(),
             Fault::ClockJump => {
                 let ahead_ms = self.dice.below(100_000_000_000);
                 self.nodes[place].clock.wall_ahead_ms = ahead_ms;
@@ -365,6 +369,17 @@ impl World {
             self.disk.holders.remove(&Holder::Grip(grip));
             self.disturb();
         }
+    }
+
+    /// The page of the term before a fenced one is noise: whoever is fenced took its cursors over,
+    /// and the next one does not find it. Its master is gone.
+    fn lose_slot(&mut self) -> bool {
+        let Some(term) = self.disk.slot_to_lose() else { return false };
+        let lives = self.nodes.iter().any(|node| node.up && node.term == term);
+        if !lives {
+            self.disk.lose_slot(term);
+        }
+        !lives
     }
 
     /// Others took numbers and died.

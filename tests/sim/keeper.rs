@@ -243,11 +243,14 @@ impl World {
         };
     }
 
-    /// A write inside the lock failed: the slot is not written (R2), the rest is looked at.
+    /// The lock's byte cannot be written, or the lock not tried for. If it was held, the slot is
+    /// not written (R2); the rest is looked at all the same.
     fn lose_lock(&mut self, life: Life, operation: &mut Operation) {
         self.drop_grip(life.place);
         operation.lock = LockSeen::Lost;
-        operation.steps.retain(|step| !matches!(step, Step::WriteSlot | Step::Sync));
+        if matches!(&operation.order, ShareOrder::Prove(proof) if proof.lock == ProofLock::Write) {
+            operation.steps.retain(|step| !matches!(step, Step::WriteSlot | Step::Sync));
+        }
     }
 
     // --- slots --------------------------------------------------------------------------
@@ -471,7 +474,7 @@ impl World {
         let name = crate::node::name(life.place);
         let own = match (order.own_nonce, self.disk.records.get(&name)) {
             (None, _) => OwnRecord::Unread,
-            (Some(nonce), Some((record, writer))) if record.nonce != nonce => {
+            (Some(nonce), Some((record, writer, _))) if record.nonce != nonce => {
                 OwnRecord::Foreign(Namesake {
                     nonce: record.nonce,
                     beat: record.beat,
@@ -485,14 +488,22 @@ impl World {
             (Some(_), _) => OwnRecord::Clear,
         };
         if let Some(record) = order.write {
-            self.disk.records.insert(name.clone(), (record, life));
+            let made_ms =
+                self.disk.records.get(&name).map_or(self.now_ms, |(.., made_ms)| *made_ms);
+            self.disk.records.insert(name.clone(), (record, life, made_ms));
         }
         let mut seen = NodesSeen { own, ..NodesSeen::default() };
         if order.read == NodesRead::Nothing {
             return seen;
         }
+        let hides = self.plan.class == ShareClass::Nfs4 && self.dice.one_in(2);
+        let since_ms = if hides { self.now_ms.saturating_sub(30_000) } else { self.now_ms };
         let others = self.disk.records.iter().filter(|(other, _)| **other != name);
-        seen.records = others.map(|(_, (record, _))| record.clone()).collect();
+        let shown = others.filter(|(_, (_, _, made_ms))| *made_ms <= since_ms);
+        seen.records = shown.map(|(_, (record, ..))| record.clone()).collect();
+        if seen.records.len() + 1 < self.disk.records.len() {
+            self.table.hit(Fault::NameUnseen);
+        }
         if order.read == NodesRead::Listed {
             seen.listed = Some(seen.records.iter().map(|record| record.node.clone()).collect());
         }

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     Burnt,
     /// A slot is read as it was before.
     StaleRead,
+    /// The page of an older term is noise: what it says is gone.
+    SlotLost,
     /// A listing misses a name.
     NameUnseen,
     /// A slow share.
@@ -93,7 +95,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -118,6 +120,7 @@ impl Fault {
         Self::ClaimLandsLate,
         Self::Burnt,
         Self::StaleRead,
+        Self::SlotLost,
         Self::NameUnseen,
         Self::Slow,
         Self::ClockJump,
@@ -137,7 +140,7 @@ impl Fault {
     ];
 
     /// Those that are thrown; the others follow from them or from the share.
-    const THROWN: [Self; 29] = [
+    const THROWN: [Self; 30] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -154,6 +157,7 @@ impl Fault {
         Self::Failed,
         Self::Full,
         Self::Burnt,
+        Self::SlotLost,
         Self::ClockJump,
         Self::RequestLost,
         Self::AnswerLost,
