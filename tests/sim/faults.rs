@@ -196,6 +196,12 @@ impl World {
         self.due_in(in_ms, Due::Up(place));
     }
 
+    /// The agent ends by a fault of its own, and is started again.
+    pub(crate) fn abort(&mut self, place: usize) {
+        self.end_processes(place, true);
+        self.due_in(5_000, Due::Up(place));
+    }
+
     fn end_processes(&mut self, place: usize, host_lives: bool) {
         let life = self.nodes[place].life;
         self.cut_flight(place, host_lives);
@@ -390,7 +396,9 @@ impl World {
             return false;
         }
         self.disturb();
-        for term in highest + 1..=highest + u32::try_from(self.dice.within(1, 5)).expect("few") {
+        for term in highest + 1
+            ..=highest + u32::try_from(self.dice.within(self.plan.burnt_min, 5)).expect("few")
+        {
             self.disk.claim(term);
         }
         true

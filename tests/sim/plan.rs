@@ -207,6 +207,8 @@ pub(crate) struct Plan {
     pub(crate) expiry_ms: u64,
     /// An uplink outlives its agent by so much at most.
     pub(crate) orphan_ms_max: u64,
+    /// So many numbers are taken at a time at least.
+    pub(crate) burnt_min: u64,
     /// Somebody has a look once all is well, and has the configuration read again.
     pub(crate) has_operator: bool,
     /// A kill is aimed at these moments of the master.
@@ -258,6 +260,7 @@ impl Plan {
                 Doubtful => dice.pick(&[0, 0, 2_000, 24_000]),
             },
             orphan_ms_max: 20,
+            burnt_min: 1,
             has_operator: dice.one_in(2),
             aim: dice.pick(&[Aim::Anywhere, Aim::Claim, Aim::Accepted]),
         };

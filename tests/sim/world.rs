@@ -51,6 +51,8 @@ pub(crate) enum Part {
     LocksExclude,
     /// A slot that was rewritten is seen by all.
     SlotsSeenFresh,
+    /// The agent of a master goes on.
+    AgentStays,
 }
 
 /// Something that is due.
@@ -116,7 +118,7 @@ impl World {
         });
         let nodes: Vec<_> = nodes.collect();
         let mut disk = Disk::new(plan.is_local());
-        disk.lies = plan.lies;
+        disk.lies = plan.lies || part == Some(Part::LocksExclude);
         let mut world = Self {
             now_ms: 1,
             dice: Dice::new(dice.below(u64::MAX)),
@@ -674,6 +676,11 @@ impl World {
         let in_ms = self.takeover_ms_max();
         let checked = self.checks.failover.look(now_ms, collects, able, in_ms);
         self.judge(checked);
+        let late = now_ms > 150_000 && now_ms < 150_000 + LOOK_MS;
+        if self.part == Some(Part::AgentStays) && late {
+            let master = self.nodes.iter().position(|node| node.collecting.is_some());
+            master.into_iter().for_each(|place| self.abort(place));
+        }
         for place in 0..self.nodes.len() {
             let node = &self.nodes[place];
             let operation = node.keeper.as_ref().and_then(|keeper| keeper.operation.as_ref());
