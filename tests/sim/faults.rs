@@ -364,6 +364,23 @@ impl World {
         true
     }
 
+    /// A node's share hangs.
+    pub(crate) fn hang(&mut self, place: usize, for_ms: u64) {
+        self.table.hit(Fault::Hung);
+        self.hold(place, self.now_ms + for_ms, |node| &mut node.hung_until_ms);
+    }
+
+    /// A claimer's share hangs, then that of the master that it claimed over.
+    pub(crate) fn overlap(&mut self, claimer: usize, for_ms: u64) {
+        let is_other = |node: &&Node| node.life.place != claimer && node.collecting.is_some();
+        let master = self.nodes.iter().find(is_other).map(|node| node.life.place);
+        if let Some(master) = master.filter(|_| !self.healing) {
+            self.hang(claimer, for_ms);
+            let after_ms = for_ms + self.dice.within(0, 1_200);
+            self.due_in(after_ms, Due::Hangs(master, 20_000));
+        }
+    }
+
     /// The server has not heard of a host for so long.
     pub(crate) fn expire(&mut self, place: usize) {
         let node = &self.nodes[place];

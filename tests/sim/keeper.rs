@@ -221,6 +221,7 @@ impl World {
             return false;
         }
         match self.plan.class {
+            _ if self.plan.loss_unseen => false,
             ShareClass::Local => false,
             ShareClass::Nfs4 => true,
             // mandatory: only another's lock is in the way

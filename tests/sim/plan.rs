@@ -186,6 +186,8 @@ pub(crate) struct Plan {
     pub(crate) class: ShareClass,
     /// Whoever asks for the lock is granted it.
     pub(crate) lies: bool,
+    /// Who lost the lock at the server is not told by its writes.
+    pub(crate) loss_unseen: bool,
     /// How far each node's clock runs ahead, in millionths.
     pub(crate) drift: [i64; 5],
     pub(crate) settings: Settings,
@@ -224,6 +226,9 @@ pub(crate) enum Aim {
     Claim,
     /// Right after the cloud accepted a batch.
     Accepted,
+    /// None is killed: a claimer's share hangs for so long, in ms, and then, for longer, that of
+    /// the master that it claimed over.
+    Overlap(u64),
 }
 
 impl Plan {
@@ -231,7 +236,7 @@ impl Plan {
     pub(crate) fn of(dice: &mut Dice) -> Self {
         use ShareClass::{Doubtful, Local, Nfs4};
         let class = dice.pick(&[Local, Local, Nfs4, Nfs4, Doubtful, Doubtful]);
-        let slow = dice.one_in(8);
+        let (local, slow) = (class == Local, dice.one_in(8));
         let mut thrown: Vec<_> =
             Fault::THROWN.into_iter().filter(|fault| fault.fits(class)).collect();
         // Few kinds together show more than all at once.
@@ -245,6 +250,7 @@ impl Plan {
             nodes: dice.pick(&[2, 2, 2, 3, 3, 4, 5]),
             class,
             lies: class == Doubtful && dice.one_in(3),
+            loss_unseen: !local && dice.one_in(4),
             drift,
             settings: settings(dice),
             faults_ms: dice.within(20_000, 120_000),

@@ -74,10 +74,16 @@ fn with_things(plan: &mut Plan) {
     plan.settings.alive_every_ms.extend([300; 2]);
 }
 
-/// Locks that exclude nobody: the standby claims over a master that lives.
-fn lying_with_things(plan: &mut Plan) {
+/// The standby claims over a master that lives, and does not learn of its lost lock.
+fn over_a_master(plan: &mut Plan) {
     with_things(plan);
-    (plan.nodes, plan.lies, plan.burnt_min) = (2, true, 5);
+    (plan.nodes, plan.loss_unseen, plan.burnt_min) = (2, true, 5);
+    (plan.fault_every_ms, plan.aim) = (5_000, Aim::Overlap(0));
+}
+
+fn slowly_over_a_master(plan: &mut Plan) {
+    over_a_master(plan);
+    plan.aim = Aim::Overlap(4_000);
 }
 
 fn lying(plan: &mut Plan) {
@@ -147,8 +153,8 @@ fn all() -> Vec<Planted> {
         rule(Rule::TakenRemembered, Local, &[Burnt, Killed], as_it_is, &[Failover]),
         rule(Rule::OneBelow, Doubtful, &[Switchover, Stopped], lying_stale, &[Order]),
         rule(Rule::LocalOnly, Nfs4, &[LocksDropped, Hung], in_a_hurry, &[Order]),
-        rule(Rule::FiveQuarters, Nfs4, &[Burnt, Hung], lying_with_things, &[Order]),
-        rule(Rule::SinceDurable, Nfs4, &[Hung], lying_with_things, &[Order]),
+        rule(Rule::FiveQuarters, Nfs4, &[Burnt, LocksDropped], over_a_master, &[Order]),
+        rule(Rule::SinceDurable, Nfs4, &[LocksDropped], slowly_over_a_master, &[Order]),
         rule(Rule::CursorsReadLate, Nfs4, &[LocksDropped, Burnt, Hung], stale, &[Repeats, Kept]),
         rule(Rule::ByteUnderLock, Nfs4, &[Frozen], frozen_long, &[Failover]),
         rule(Rule::ClaimedExclusively, Local, &[Burnt, Killed], as_it_is, &[Ownership]),

@@ -76,6 +76,8 @@ pub(crate) enum Due {
     Lands(usize, Write),
     Freed(Holder),
     Expired(usize),
+    /// A node's share hangs for so long.
+    Hangs(usize, u64),
     /// Something comes right again.
     Calm,
     CloudBack,
@@ -272,6 +274,7 @@ impl World {
                 self.disk.holders.remove(&holder);
             }
             Due::Expired(place) => self.expire(place),
+            Due::Hangs(place, for_ms) => self.hang(place, for_ms),
             Due::Calm => self.disturb(),
             Due::CloudBack => self.mood = Mood::Good,
             Due::RoomBack => {
@@ -303,6 +306,7 @@ impl World {
             | Due::Lands(..)
             | Due::Freed(_)
             | Due::Expired(_)
+            | Due::Hangs(..)
             | Due::Calm
             | Due::CloudBack
             | Due::RoomBack
@@ -605,6 +609,9 @@ impl World {
         let seize_ms = self.plan.settings.seize_ms;
         let checked = self.checks.claims.claims(life, over.as_ref(), self.plan.class, seize_ms);
         self.judge(checked);
+        if let Aim::Overlap(for_ms) = self.plan.aim {
+            self.overlap(life.place, for_ms);
+        }
         if self.plan.aim == Aim::Claim && !self.healing && self.dice.one_in(3) {
             self.table.hit(Fault::Killed);
             self.kill(life.place);
