@@ -33,6 +33,8 @@ struct Page {
     before: Option<Slot>,
     fresh_ms: u64,
     writer: usize,
+    /// The heartbeat of a slot that was here, and is noise.
+    lost: u64,
 }
 
 /// Where a segment is.
@@ -200,7 +202,10 @@ impl Disk {
 
     /// A term's page is noise.
     pub(crate) fn lose_slot(&mut self, term: Term) {
-        self.pages.remove(&term);
+        if let Some(page) = self.pages.get_mut(&term) {
+            let newest = page.newest().map_or(0, |slot| slot.heartbeat);
+            *page = Page { lost: newest.max(page.lost), ..Page::default() };
+        }
     }
 
     /// Who keeps slots in the lock file loses them with it.
@@ -225,7 +230,7 @@ impl Disk {
             Write::Slot { copy, slot } => {
                 let page = self.pages.entry(slot.term).or_default();
                 let there = page.copies[*copy].as_ref().map_or(0, |slot| slot.heartbeat);
-                if there > slot.heartbeat {
+                if there.max(page.lost) > slot.heartbeat {
                     // a host's writes to one page keep their order
                     return;
                 }

@@ -376,7 +376,7 @@ impl World {
         let master = self.nodes.iter().find(is_other).map(|node| node.life.place);
         if let Some(master) = master.filter(|_| !self.healing) {
             self.hang(claimer, for_ms);
-            let after_ms = for_ms + self.dice.within(0, 1_200);
+            let after_ms = for_ms + self.dice.within(600, 1_200);
             self.due_in(after_ms, Due::Hangs(master, 20_000));
         }
     }

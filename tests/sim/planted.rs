@@ -161,7 +161,7 @@ fn all() -> Vec<Planted> {
         part(Part::ExclusiveCreate, Doubtful, &[Burnt, Killed], as_it_is, &[Ownership]),
         rule(Rule::SilenceSeizes, Local, &[Frozen], frozen_long, &[Failover]),
         rule(Rule::LeaseFromStart, Nfs4, &[Hung], with_things, &[Lease]),
-        rule(Rule::LeaseEndsWithLock, Nfs4, &[LocksDropped], in_a_hurry, &[Lease]),
+        rule(Rule::LeaseEndsWithLock, Nfs4, &[LocksDropped], with_things, &[Lease]),
         part(Part::LeaseTimer, Nfs4, &[Hung, Frozen], in_a_hurry, &[Lease]),
         part(Part::LockCopied, Local, &[Killed], slow_deaths, &[Order]),
         rule(Rule::AcknowledgedUnderLease, Nfs4, &[LocksDropped, Hung], in_a_hurry, &[Kept]),
@@ -205,7 +205,7 @@ impl Planted {
         let mut plan = Plan::of(&mut dice);
         plan.settle_on(self.class);
         plan.thrown = self.faults.to_vec();
-        (plan.aim, plan.lies) = (Aim::Anywhere, false);
+        (plan.aim, plan.lies, plan.loss_unseen) = (Aim::Anywhere, false, false);
         (self.also)(&mut plan);
         finish(&mut World::new(dice, plan, left_out, part), false).broken
     }
