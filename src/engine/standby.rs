@@ -227,7 +227,7 @@ impl Engine {
             self.journal.take_over(cursors, &survey.marks);
         }
         if !mandate.slot().fenced {
-            let for_ms = mandate.survey_due_ms() - now.ms;
+            let for_ms = mandate.survey_due_ms().saturating_sub(now.ms);
             out(Effect::Note(Note::Term {
                 term,
                 what: TermNote::WaitingForOlderLeases { for_ms },
