@@ -61,6 +61,10 @@ pub enum Rule {
     DurableCursorFirst,
     /// F6: a pause for wrong credentials comes to an end.
     PauseEnds,
+    /// B3: the end of a segment that was still written to when it was read is no end.
+    EndOfClosedOnly,
+    /// A listing counts once a share shows all names.
+    NamesShownFirst,
     /// What could not be read is looked at again.
     LooksAgain,
     /// A batch has no more records than the settings say.

@@ -133,6 +133,14 @@ impl Engine {
         out(Effect::Cloud(CloudOrder { request, term, what }));
     }
 
+    /// No listing shows all that older terms made before this.
+    fn listing_from_ms(&self) -> u64 {
+        if self.host.left_out.has(Rule::NamesShownFirst) {
+            return 0;
+        }
+        self.tenure.listing_from_ms
+    }
+
     pub(super) fn order_fetch(&mut self, now: Now, out: &mut Out<'_>) -> bool {
         for lane in LANES_BY_RANK {
             if self.batch_due_ms(lane) > now.ms {
@@ -140,8 +148,8 @@ impl Engine {
             }
             match self.journal.next_read(lane) {
                 Read::Nothing => {}
-                Read::List { .. } if now.ms < self.tenure.listing_from_ms => {
-                    self.journal.look_later(lane, self.tenure.listing_from_ms);
+                Read::List { .. } if now.ms < self.listing_from_ms() => {
+                    self.journal.look_later(lane, self.listing_from_ms());
                 }
                 Read::List { term } => {
                     let order = ShareOrder::Newest { lane, term };
@@ -224,7 +232,8 @@ impl Engine {
             return;
         }
         let Some(mandate) = &self.mandate else { return };
-        let at_end = seen.at_end && self.journal.is_closed(lane, seen.next);
+        let any_end = self.host.left_out.has(Rule::EndOfClosedOnly);
+        let at_end = seen.at_end && (any_end || self.journal.is_closed(lane, seen.next));
         let fetched = Fetched { at_end, ..*seen };
         let batch = Batch { lane, fetched_ms: start_ms, fetched };
         let what = CloudRequest::Batch { lane, ranges: ranges_of(&batch, from.term) };

@@ -40,13 +40,8 @@ impl World {
     fn strike(&mut self, fault: Fault, place: usize, for_ms: u64) -> bool {
         let runs = self.nodes[place].runs(self.now_ms) && !self.nodes[place].exited;
         let until_ms = self.now_ms + for_ms;
-        if !runs
-            && !matches!(
-                fault,
-                Fault::AllHung | Fault::Full | Fault::Burnt | Fault::SlotLost | Fault::LockReplaced
-            )
-        {
-            return self.strike_cloud(fault, for_ms);
+        if !runs {
+            return self.strike_share(fault, place, for_ms);
         }
         match fault {
             Fault::Killed => self.kill_and_expect(place, for_ms),
@@ -58,14 +53,40 @@ impl World {
             Fault::PowerLost => self.lose_power(place, for_ms),
             Fault::Frozen => self.hold(place, until_ms, |node| &mut node.frozen_until_ms),
             Fault::Hung => self.hold(place, until_ms, |node| &mut node.hung_until_ms),
+            Fault::Cut | Fault::CutWhole => self.cut(place, until_ms, fault == Fault::CutWhole),
+            Fault::Unmounted => self.hold(place, until_ms, |node| &mut node.unmounted_until_ms),
+            Fault::ClockJump => {
+                let ahead_ms = self.dice.below(100_000_000_000);
+                self.nodes[place].clock.wall_ahead_ms = ahead_ms;
+                true
+            }
+            Fault::Stopped => self.stop(place),
+            Fault::Switchover | Fault::SwitchoverTo => {
+                self.disturb();
+                let to = self.dice.place(self.nodes.len());
+                let to = (fault == Fault::SwitchoverTo).then(|| name(to));
+                self.event(place, Event::Switchover { to });
+                true
+            }
+            Fault::Reload => self.reload(place),
+            Fault::Replay => {
+                self.event(place, Event::Replay);
+                true
+            }
+            _ => self.strike_share(fault, place, for_ms),
+        }
+    }
+
+    /// What needs no node that runs.
+    fn strike_share(&mut self, fault: Fault, place: usize, for_ms: u64) -> bool {
+        match fault {
             Fault::AllHung => {
+                let until_ms = self.now_ms + for_ms;
                 for place in 0..self.nodes.len() {
                     self.hold(place, until_ms, |node| &mut node.hung_until_ms);
                 }
                 true
             }
-            Fault::Cut | Fault::CutWhole => self.cut(place, until_ms, fault == Fault::CutWhole),
-            Fault::Unmounted => self.hold(place, until_ms, |node| &mut node.unmounted_until_ms),
             Fault::LocksDropped => {
                 self.disturb();
                 self.disk.holders.clear();
@@ -94,24 +115,6 @@ impl World {
             }
             Fault::Burnt => self.burn(),
             Fault::SlotLost => self.lose_slot(),
-            Fault::ClockJump => {
-                let ahead_ms = self.dice.below(100_000_000_000);
-                self.nodes[place].clock.wall_ahead_ms = ahead_ms;
-                true
-            }
-            Fault::Stopped => self.stop(place),
-            Fault::Switchover | Fault::SwitchoverTo => {
-                self.disturb();
-                let to = self.dice.place(self.nodes.len());
-                let to = (fault == Fault::SwitchoverTo).then(|| name(to));
-                self.event(place, Event::Switchover { to });
-                true
-            }
-            Fault::Reload => self.reload(place),
-            Fault::Replay => {
-                self.event(place, Event::Replay);
-                true
-            }
             _ => self.strike_cloud(fault, for_ms),
         }
     }
@@ -398,7 +401,10 @@ impl World {
     /// and the next one does not find it. Its master is gone.
     fn lose_slot(&mut self) -> bool {
         let Some(term) = self.disk.slot_to_lose() else { return false };
-        let lives = self.nodes.iter().any(|node| node.up && node.term == term);
+        let lives = {
+            let is_its_master = |node: &Node| node.term == term && node.collecting.is_some();
+            self.nodes.iter().any(is_its_master)
+        };
         if !lives {
             self.disk.lose_slot(term);
         }

@@ -39,6 +39,7 @@ mod planted;
 mod table;
 mod trace;
 mod uplink;
+mod watch;
 mod world;
 
 use std::env;
