@@ -181,6 +181,9 @@ impl Engine {
                 self.distress.note_replaced(now.ms, term, inode);
                 out(Effect::Note(Note::Term { term, what: TermNote::FileReplaced }));
                 self.resign(now, ReleaseReason::Lost, None, false, out);
+                if let Some(ending) = &mut self.ending {
+                    ending.reopens = true;
+                }
             }
             ProofVerdict::LockLost => {
                 out(Effect::Note(Note::Term { term, what: TermNote::LockLost }));

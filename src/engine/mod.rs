@@ -230,6 +230,8 @@ struct Ending {
     since_ms: u64,
     /// What is gathered and in flight is waited for.
     orderly: bool,
+    /// A file was replaced: the data directory is opened afresh, which makes a missing lock file.
+    reopens: bool,
 }
 
 /// One node's engine.

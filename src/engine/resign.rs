@@ -38,7 +38,7 @@ impl Engine {
         }));
         out(Effect::StopCollecting);
         self.stage = Stage::Resigning;
-        self.ending = Some(Ending { reason, successor, since_ms: now.ms, orderly });
+        self.ending = Some(Ending { reason, successor, since_ms: now.ms, orderly, reopens: false });
         if !orderly {
             self.kill_uplink(out);
         }
@@ -119,14 +119,16 @@ impl Engine {
     pub(super) fn released(&mut self, now: Now, marked: bool, out: &mut Out<'_>) {
         let Some(mandate) = self.mandate.take() else { return };
         self.faults.end_term();
-        let reason = self.ending.take().map_or(ReleaseReason::Lost, |ending| ending.reason);
+        let ending = self.ending.take();
+        let reason = ending.as_ref().map_or(ReleaseReason::Lost, |ending| ending.reason);
         out(Effect::OutcomeUnknown);
         self.leave_store(out);
         let what = if marked { TermNote::Released } else { TermNote::NotReleased };
         out(Effect::Note(Note::Term { term: mandate.term(), what }));
         self.sight.forget_lock();
         self.ground = Ground::First;
-        self.stage = Stage::Standby;
+        let reopens = ending.is_some_and(|ending| ending.reopens);
+        self.stage = if reopens { Stage::Closed } else { Stage::Standby };
         let poll_ms = u64::from(self.settings.poll_ms);
         let wait_ms = match reason {
             ReleaseReason::Stopped | ReleaseReason::Lost => poll_ms,

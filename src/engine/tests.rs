@@ -434,6 +434,8 @@ impl Share {
             ShareOrder::Reserve(order) => ShareOutcome::Reserve(self.keep_reserve(order)),
             ShareOrder::Open => {
                 self.unlock(place);
+                // a lock file that is missing is made
+                self.replaced = false;
                 ShareOutcome::Opened {
                     site: SiteId([1; 16]),
                     class: self.class,

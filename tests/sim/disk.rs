@@ -90,8 +90,10 @@ pub(crate) struct Disk {
     /// With who wrote it last, and when its name was made.
     pub(crate) records: BTreeMap<NodeName, (NodeRecord, Life, u64)>,
     pub(crate) declined: Declined,
-    /// The lock file.
+    /// The lock file's; 0: there is none.
     pub(crate) inode: u64,
+    /// The last that was given to a file.
+    inode_last: u64,
     pub(crate) holders: BTreeSet<Holder>,
     pub(crate) lies: bool,
     pub(crate) full: bool,
@@ -110,6 +112,7 @@ impl Disk {
             records: BTreeMap::new(),
             declined: Declined::default(),
             inode: 100,
+            inode_last: 100,
             holders: BTreeSet::new(),
             lies: false,
             full: false,
@@ -213,10 +216,25 @@ impl Disk {
         self.kept = self.pages.clone();
     }
 
+    /// The lock file is deleted; whether there was one. Who holds it open locks a file that nobody
+    /// else can find.
+    pub(crate) fn delete_lock_file(&mut self) -> bool {
+        self.holders.clear();
+        std::mem::take(&mut self.inode) != 0
+    }
+
+    /// Makes a lock file if there is none.
+    pub(crate) fn make_lock_file(&mut self) {
+        if self.inode == 0 {
+            self.inode_last += 1;
+            self.inode = self.inode_last;
+        }
+    }
+
     /// The lock file is replaced by an old copy of itself.
     pub(crate) fn replace_lock_file(&mut self, slots_too: bool) {
-        self.inode += 1;
-        self.holders.clear();
+        self.delete_lock_file();
+        self.make_lock_file();
         if slots_too {
             self.pages = self.kept.clone();
         }

@@ -73,6 +73,10 @@ impl World {
                 self.event(place, Event::Replay);
                 true
             }
+            Fault::Purge => {
+                self.event(place, Event::Purge);
+                true
+            }
             _ => self.strike_share(fault, place, for_ms),
         }
     }
@@ -91,6 +95,10 @@ impl World {
                 self.disturb();
                 self.disk.holders.clear();
                 true
+            }
+            Fault::LockDeleted => {
+                self.disturb();
+                self.disk.delete_lock_file()
             }
             Fault::LockReplaced => {
                 self.disturb();

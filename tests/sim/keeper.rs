@@ -121,7 +121,10 @@ impl World {
     fn act(&mut self, life: Life, operation: &mut Operation, step: Step) {
         match (step, operation.order.clone()) {
             (Step::Whole, order) => operation.outcome = Some(self.whole(life, order)),
-            (Step::Lock, ShareOrder::Poll(poll)) => operation.lock = self.poll_lock(life, poll),
+            (Step::Lock, ShareOrder::Poll(poll)) => match self.poll_lock(life, poll) {
+                Some(lock) => operation.lock = lock,
+                None => operation.outcome = Some(failed(ShareFault::Missing, "no lock file")),
+            },
             (Step::Slots, ShareOrder::Poll(poll)) => {
                 operation.outcome = Some(self.poll_slots(life, operation.lock, poll));
             }
@@ -170,27 +173,32 @@ impl World {
 
     // --- the lock -----------------------------------------------------------------------
 
-    fn poll_lock(&mut self, life: Life, poll: Poll) -> LockSeen {
+    fn poll_lock(&mut self, life: Life, poll: Poll) -> Option<LockSeen> {
         match poll.lock {
             LockWish::Leave => {
                 self.drop_grip(life.place);
-                LockSeen::Left
+                Some(LockSeen::Left)
             }
             LockWish::Try => self.try_lock(life.place),
         }
     }
 
-    fn try_lock(&mut self, place: usize) -> LockSeen {
+    /// `None`: there is no lock file.
+    fn try_lock(&mut self, place: usize) -> Option<LockSeen> {
         let inode = self.disk.inode;
+        if inode == 0 {
+            self.drop_grip(place);
+            return None;
+        }
         if let Some((_, held)) = self.keeper(place).grip {
             if held == inode {
-                return LockSeen::Held { inode };
+                return Some(LockSeen::Held { inode });
             }
             self.drop_grip(place);
         }
         let free = self.disk.holders.is_empty();
         if !free && !self.disk.lies {
-            return LockSeen::Busy;
+            return Some(LockSeen::Busy);
         }
         if !free {
             self.table.hit(Fault::LockLies);
@@ -199,7 +207,7 @@ impl World {
         let grip = self.grips;
         self.disk.holders.insert(Holder::Grip(grip));
         self.keeper(place).grip = Some((grip, inode));
-        LockSeen::Held { inode }
+        Some(LockSeen::Held { inode })
     }
 
     /// The keeper closes the descriptor of the lock. A copy in the uplink keeps it, but on SMB.
@@ -239,7 +247,7 @@ impl World {
                 let (_, inode) = self.keeper(life.place).grip.expect("it is not lost");
                 LockSeen::Held { inode }
             }
-            ProofLock::Try => self.try_lock(life.place),
+            ProofLock::Try => self.try_lock(life.place).unwrap_or(LockSeen::Lost),
             ProofLock::Leave => LockSeen::Left,
         };
     }
@@ -335,7 +343,8 @@ impl World {
         };
         let named = if proof.slot.locked == 0 { at_path } else { proof.slot.locked };
         let lost = proof.lock == ProofLock::Write && lock == LockSeen::Lost;
-        let verdict = match (at_path == named && at_path == locked, lost) {
+        let same = at_path != 0 && at_path == named && at_path == locked;
+        let verdict = match (same, lost) {
             (false, _) => ProofVerdict::Replaced,
             (true, true) => ProofVerdict::LockLost,
             (true, false) => ProofVerdict::Proven,
@@ -397,6 +406,7 @@ impl World {
         match order {
             ShareOrder::Open => {
                 self.drop_grip(place);
+                self.disk.make_lock_file();
                 self.keeper(place).last = None;
                 self.checks.claims.forget(life);
                 ShareOutcome::Opened {

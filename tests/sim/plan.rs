@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     LockLies,
     /// The lock file is replaced.
     LockReplaced,
+    /// It is deleted.
+    LockDeleted,
     /// A share is unmounted under its node, and mounted again.
     Unmounted,
     /// One operation fails by ESTALE, EIO or EBADF.
@@ -91,11 +93,13 @@ pub(crate) enum Fault {
     Reload,
     /// An operator has the declined records sent again.
     Replay,
+    /// Or deleted.
+    Purge,
 }
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -112,6 +116,7 @@ impl Fault {
         Self::LocksDropped,
         Self::LockLies,
         Self::LockReplaced,
+        Self::LockDeleted,
         Self::Unmounted,
         Self::Stale,
         Self::Failed,
@@ -137,10 +142,11 @@ impl Fault {
         Self::SwitchoverTo,
         Self::Reload,
         Self::Replay,
+        Self::Purge,
     ];
 
     /// Those that are thrown; the others follow from them or from the share.
-    const THROWN: [Self; 30] = [
+    const THROWN: [Self; 32] = [
         Self::Killed,
         Self::KeeperKilled,
         Self::UplinkKilled,
@@ -152,6 +158,7 @@ impl Fault {
         Self::CutWhole,
         Self::LocksDropped,
         Self::LockReplaced,
+        Self::LockDeleted,
         Self::Unmounted,
         Self::Stale,
         Self::Failed,
@@ -171,6 +178,7 @@ impl Fault {
         Self::SwitchoverTo,
         Self::Reload,
         Self::Replay,
+        Self::Purge,
     ];
 
     /// As the table names it.
@@ -256,7 +264,11 @@ impl Plan {
             faults_ms: dice.within(20_000, 120_000),
             fault_every_ms: dice.pick(&[500, 2_000, 5_000, 10_000]),
             thrown,
-            fault_ms_max: dice.pick(&[3_000, 10_000, 40_000]),
+            fault_ms_max: if dice.one_in(12) {
+                150_000
+            } else {
+                dice.pick(&[3_000, 10_000, 40_000])
+            },
             step_ms_max: 1,
             fresh_ms_max: 0,
             late_ms_max: 0,

@@ -402,3 +402,19 @@ fn what_is_added_to_a_segment_while_its_last_batch_is_sent_is_forwarded_too() {
     let missing: Vec<_> = (1..=17).filter(|seq| !site.delivered().contains(&(1, *seq))).collect();
     assert_eq!(missing, [0_u64; 0], "B3");
 }
+
+/// Simulator, seed 225: the lock file is deleted where nobody tries the lock, so that no poll
+/// misses it.
+#[test]
+fn a_deleted_lock_file_is_made_anew_where_locks_are_left_alone() {
+    let mut site = Site::new(2);
+    let why = heapless::String::try_from("nolock").expect("short");
+    site.share.mount.unsafe_because = Some(why);
+    site.run_for(70_000);
+    let place = site.push(1);
+    site.share.replaced = true;
+    site.run_for(10_000);
+    assert!(!site.share.replaced, "somebody opened the data directory afresh");
+    let masters = (0..2).filter(|place| site.role(*place) == Role::Master).count();
+    assert_eq!(masters, 1, "after node {place}");
+}
