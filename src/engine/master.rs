@@ -181,8 +181,9 @@ impl Engine {
                 self.distress.note_replaced(now.ms, term, inode);
                 out(Effect::Note(Note::Term { term, what: TermNote::FileReplaced }));
                 self.resign(now, ReleaseReason::Lost, None, false, out);
+                let reopens = !self.host.left_out.has(Rule::OpensAfresh);
                 if let Some(ending) = &mut self.ending {
-                    ending.reopens = true;
+                    ending.reopens = reopens;
                 }
             }
             ProofVerdict::LockLost => {

@@ -67,6 +67,8 @@ pub enum Rule {
     NamesShownFirst,
     /// What could not be read is looked at again.
     LooksAgain,
+    /// Who resigned because the lock file was replaced opens the data directory afresh.
+    OpensAfresh,
     /// A batch has no more records than the settings say.
     RecordsBounded,
     /// A batch has no more bytes than the settings say.

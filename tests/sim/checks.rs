@@ -47,6 +47,7 @@ pub(crate) enum Promise {
 
 impl Promise {
     /// All of them.
+    #[cfg(debug_assertions)]
     pub(crate) const ALL: [Self; 12] = [
         Self::Order,
         Self::Kept,

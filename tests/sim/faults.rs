@@ -453,7 +453,7 @@ impl World {
 
     /// What was paused for wrong credentials goes on by an operator's word, or by itself.
     pub(crate) fn mend(&mut self) {
-        self.mended = true;
+        self.mended_ms = Some(self.now_ms);
         for place in 0..self.nodes.len() {
             self.come_up(place);
             if self.plan.has_operator {

@@ -409,11 +409,12 @@ impl World {
                 self.disk.make_lock_file();
                 self.keeper(place).last = None;
                 self.checks.claims.forget(life);
+                let because = self.plan.unsafe_mount.then(|| "nobrl".try_into().expect("short"));
                 ShareOutcome::Opened {
                     site: SiteId([1; 16]),
                     class: self.plan.class,
                     free_bytes: u64::MAX,
-                    mount: MountJudgement::default(),
+                    mount: MountJudgement { unsafe_because: because, ..Default::default() },
                 }
             }
             ShareOrder::Load => ShareOutcome::Loaded,

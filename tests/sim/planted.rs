@@ -19,8 +19,8 @@ use crate::checks::Promise::{
 use crate::dice::Dice;
 use crate::finish;
 use crate::plan::Fault::{
-    self, AnswerLost, Burnt, CloudRefuses, CloudSlow, Failed, Frozen, Hung, Killed, LockReplaced,
-    LocksDropped, SlotLost, Stale, Stopped, Switchover,
+    self, AnswerLost, Burnt, CloudRefuses, CloudSlow, Failed, Frozen, Hung, Killed, LockDeleted,
+    LockReplaced, LocksDropped, SlotLost, Stale, Stopped, Switchover,
 };
 use crate::plan::{Aim, Plan};
 use crate::world::{Part, World};
@@ -113,6 +113,11 @@ fn no_operator(plan: &mut Plan) {
     plan.has_operator = false;
 }
 
+fn locks_left_alone(plan: &mut Plan) {
+    short_stalls(plan);
+    (plan.lies, plan.unsafe_mount, plan.settings.seize_ms) = (true, true, 10_000);
+}
+
 fn slow_deaths(plan: &mut Plan) {
     plan.nodes = 5;
     (plan.orphan_ms_max, plan.fault_every_ms) = (3_000, 3_000);
@@ -186,6 +191,7 @@ fn others() -> Vec<Planted> {
         rule(Rule::NamesShownFirst, Nfs4, &[SlotLost, LocksDropped], in_a_hurry, &[Kept]),
         rule(Rule::PauseEnds, Local, &[CloudRefuses], no_operator, &[Healed]),
         rule(Rule::LooksAgain, Local, &[Failed], in_a_hurry, &[Healed]),
+        rule(Rule::OpensAfresh, Doubtful, &[LockDeleted], locks_left_alone, &[Healed, Failover]),
         rule(Rule::RecordsBounded, Local, &[], as_it_is, &[Bounds]),
         rule(Rule::BytesBounded, Local, &[], as_it_is, &[Bounds]),
         rule(Rule::StallTold, Local, &[Hung], as_it_is, &[Stalls]),
@@ -194,6 +200,16 @@ fn others() -> Vec<Planted> {
         part(Part::SlotsSeenFresh, Nfs4, &[], calm, &[Repeats]),
         part(Part::AgentStays, Nfs4, &[], calm, &[Steady]),
     ]
+}
+
+/// The rule of this name is left out.
+pub(crate) fn without(name: &str) -> LeftOut {
+    let mut rules = marked().into_iter().chain(others()).filter_map(|planted| match planted.what {
+        What::Rule(rule) => Some(rule),
+        What::Part(_) => None,
+    });
+    let named = rules.find(|rule| format!("{rule:?}") == name);
+    LeftOut::just(named.unwrap_or_else(|| panic!("{name} is no rule that is left out here")))
 }
 
 impl Planted {
@@ -219,7 +235,8 @@ impl Planted {
         let mut plan = Plan::of(&mut dice);
         plan.settle_on(self.class);
         plan.thrown = self.faults.to_vec();
-        (plan.aim, plan.lies, plan.loss_unseen) = (Aim::Anywhere, false, false);
+        (plan.aim, plan.lies) = (Aim::Anywhere, false);
+        (plan.unsafe_mount, plan.loss_unseen) = (false, false);
         (self.also)(&mut plan);
         finish(&mut World::new(dice, plan, left_out, part), false).broken
     }

@@ -99,7 +99,7 @@ pub(crate) struct World {
     pub(crate) purged: BTreeSet<Identity>,
     pub(crate) grips: u32,
     pub(crate) healing: bool,
-    pub(crate) mended: bool,
+    pub(crate) mended_ms: Option<u64>,
     /// A master that is ending in good order, while all else is well.
     pub(crate) clean_stop: Option<usize>,
     pub(crate) broken: Option<(u64, Broken)>,
@@ -116,7 +116,7 @@ impl World {
         });
         let nodes: Vec<_> = nodes.collect();
         let mut disk = Disk::new(plan.is_local());
-        disk.lies = plan.lies || part == Some(Part::LocksExclude);
+        disk.lies = plan.lies || plan.unsafe_mount || part == Some(Part::LocksExclude);
         let mut world = Self {
             now_ms: 1,
             dice: Dice::new(dice.below(u64::MAX)),
@@ -132,7 +132,7 @@ impl World {
             purged: BTreeSet::new(),
             grips: 0,
             healing: false,
-            mended: false,
+            mended_ms: None,
             clean_stop: None,
             broken: None,
             dues: BTreeMap::new(),
@@ -168,11 +168,11 @@ impl World {
             }
             let looks = matches!(due, Due::Look);
             self.happen(due);
-            if self.mended && looks {
+            if let (Some(mended_ms), true) = (self.mended_ms, looks) {
                 let rests = self.is_at_rest();
                 rest_since_ms = rest_since_ms.filter(|_| rests).or(rests.then_some(self.now_ms));
                 let rested = rest_since_ms.is_some_and(|since_ms| self.now_ms >= since_ms + 2_000);
-                if rested || self.now_ms >= heal_ms + REST_MS_MAX {
+                if rested || self.now_ms >= mended_ms + REST_MS_MAX {
                     self.end();
                     break;
                 }
