@@ -1,6 +1,6 @@
 //! `claims/<term>`: a term belongs to whoever created its file exclusively.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use super::directory::Root;
 use super::fault::{cannot, fault_of};
@@ -13,12 +13,13 @@ use crate::engine::share::{ShareError, ShareFault};
 /// After a failure the number may be taken or not: it is not tried again.
 pub(super) fn create(root: &Root, term: Term, node: &NodeName) -> Result<bool, ShareError> {
     let path = root.claims().join(term.to_string());
-    let mut claim = match file::create_new(&path) {
+    let claim = match file::create_new(&path) {
         Ok(claim) => claim,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(cannot("create", &path, &error)),
     };
-    match claim.write_all(node.as_str().as_bytes()).and_then(|()| claim.sync_all()) {
+    let text = node.as_str().as_bytes();
+    match file::write_at(&claim, text, 0).and_then(|()| file::sync_all(&claim)) {
         Ok(()) => {}
         // the name alone is the claim; what stands in it is for people
         Err(error) if fault_of(&error) == ShareFault::NoSpace => {}

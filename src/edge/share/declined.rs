@@ -56,7 +56,6 @@ mod reading;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use entry::About;
 pub use entry::Entry;
@@ -318,7 +317,7 @@ impl Store {
         write(root, writer)?;
         if writer.synced < writer.written {
             let path = writer.name.path(root);
-            writer.file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
+            file::sync(&writer.file).map_err(|error| cannot("sync", &path, &error))?;
             if writer.synced == 0 {
                 file::sync_directory(&root.declined())?;
             }
@@ -339,7 +338,7 @@ impl Store {
             self.files.retain(|stored| stored.name != writer.name);
             return;
         }
-        let _ = writer.file.set_len(writer.synced);
+        let _ = file::cut(&writer.file, writer.synced);
         if let Some(stored) = self.files.iter_mut().find(|stored| stored.name == writer.name) {
             (stored.bytes, stored.records) = (writer.synced, None);
         }
@@ -347,7 +346,7 @@ impl Store {
 }
 
 fn write(root: &Root, writer: &mut Writer) -> Result<(), ShareError> {
-    let written = writer.file.write_all_at(&writer.gathered, writer.written);
+    let written = file::write_at(&writer.file, &writer.gathered, writer.written);
     written.map_err(|error| cannot("write", &writer.name.path(root), &error))?;
     writer.written = writer.end();
     writer.gathered.clear();

@@ -11,7 +11,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::fault::{cannot, foreign, missing, newer, said, short_name};
@@ -139,8 +138,8 @@ pub(super) fn renew(root: &mut Root) -> Result<(), ShareError> {
     for (path, of) in [(root.lock(), HeaderOf::Lock), (root.terms(), HeaderOf::Terms)] {
         file::open_writable(&path)
             .and_then(|file| {
-                file.write_all_at(&of.encode(site), 0)?;
-                file.sync_all()
+                file::write_at(&file, &of.encode(site), 0)?;
+                file::sync_all(&file)
             })
             .map_err(|error| cannot("write", &path, &error))?;
     }
@@ -358,7 +357,7 @@ fn link_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> Result<(), S
     let aside = folder.join(format!(".{name}.{random:016x}"));
     let linked = write_new(&aside, header, pages)
         .map_err(|error| cannot("write", &aside, &error))
-        .and_then(|()| match fs::hard_link(&aside, path) {
+        .and_then(|()| match file::link(&aside, path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(cannot_link(path, &error)),
@@ -385,10 +384,10 @@ fn write_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> io::Result<
     let mut page = [0; SLOT_BYTES];
     page[..HEADER_BYTES].copy_from_slice(&header);
     for index in 0..u64::from(pages) {
-        file.write_all_at(&page, index * SLOT_BYTES as u64)?;
+        file::write_at(&file, &page, index * SLOT_BYTES as u64)?;
         page.fill(0);
     }
-    file.sync_all()
+    file::sync_all(&file)
 }
 
 #[cfg(test)]
@@ -502,7 +501,7 @@ mod tests {
         let sum = crate::engine::codec::CRC_32C.checksum(&bytes[..28]);
         bytes[28..].copy_from_slice(&sum.to_le_bytes());
         let file = file::open_writable(&root.terms()).expect("opened");
-        file.write_all_at(&bytes, 0).expect("written");
+        file::write_at(&file, &bytes, 0).expect("written");
         assert_eq!(fault(wanted(&folder.path, Making::Here)), ShareFault::Newer);
     }
 

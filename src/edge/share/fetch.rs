@@ -12,7 +12,6 @@
 //! Not for: deciding which segment comes next.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::directory::Root;
 use super::fault::cannot;
@@ -240,7 +239,9 @@ fn set_aside(
         let from = u64::from(stretch.start + done);
         let copied = reader
             .read_raw(&mut piece[..wanted], from)
-            .and_then(|count| aside.write_all_at(&piece[..count], u64::from(done)).map(|()| count))
+            .and_then(|count| {
+                file::write_at(&aside, &piece[..count], u64::from(done)).map(|()| count)
+            })
             .map_err(|error| cannot("write", &path, &error))?;
         if copied == 0 {
             break;

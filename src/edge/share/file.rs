@@ -1,4 +1,5 @@
-//! The few file operations that all orders are made of.
+//! The few file operations that all orders are made of. Whatever changes the share is here, and
+//! is noted in `changes`.
 //!
 //! Every path is opened afresh wherever another node may have written: NFS and SMB show a
 //! file rewritten in place through a fresh open only.
@@ -8,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::changes::{Change, note, note_of};
 use super::fault::cannot;
 use crate::engine::share::ShareError;
 
@@ -28,24 +30,77 @@ pub(super) fn open_writable(path: &Path) -> io::Result<File> {
 
 /// Creates exclusively (`O_CREAT|O_EXCL`).
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+    let mut options = OpenOptions::new();
+    let created = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    note_of(&created, |inode| Change::Create { inode, path: path.to_owned() });
+    Ok(created)
 }
 
 /// Opens for reading and writing, and creates what is missing.
 pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    let there = cfg!(debug_assertions) && path.exists();
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(FILE_MODE)
-        .open(path)
+        .open(path)?;
+    if !there {
+        note_of(&opened, |inode| Change::Create { inode, path: path.to_owned() });
+    }
+    Ok(opened)
+}
+
+/// Writes all of it, at `offset`.
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)?;
+    note_of(file, |inode| Change::Write { inode, offset, bytes: bytes.to_vec() });
+    Ok(())
+}
+
+/// Cuts a file to a length.
+pub(super) fn cut(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    note_of(file, |inode| Change::Cut { inode, length });
+    Ok(())
+}
+
+/// Makes what was written to a file durable.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()?;
+    note_of(file, |inode| Change::Sync { inode });
+    Ok(())
+}
+
+/// The same, with all that is known of the file.
+pub(super) fn sync_all(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    note_of(file, |inode| Change::Sync { inode });
+    Ok(())
+}
+
+/// Gives a file a second name, if nothing has that.
+pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    note(|| Change::Link(from.to_owned(), to.to_owned()));
+    Ok(())
+}
+
+/// Gives a file another name, whatever has that.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    note(|| Change::Rename(from.to_owned(), to.to_owned()));
+    Ok(())
 }
 
 /// Makes one directory for us alone; one that is there is as good.
 pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
     match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            note(|| Change::Folder(path.to_owned()));
+            Ok(true)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
@@ -77,7 +132,10 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 pub(super) fn sync_directory(path: &Path) -> Result<(), ShareError> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     match synced {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            note(|| Change::SyncNames(path.to_owned()));
+            Ok(())
+        }
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -113,7 +171,10 @@ pub(super) fn names(
 /// Deletes a file; one that is gone is as good.
 pub(super) fn delete(path: &Path) -> Result<(), ShareError> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            note(|| Change::Delete(path.to_owned()));
+            Ok(())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(cannot("delete", path, &error)),
     }

@@ -18,7 +18,7 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::directory::{Root, site_of};
@@ -125,7 +125,7 @@ impl ShareLock {
             return Ok(LockSeen::Lost);
         };
         let written =
-            held.file.write_all_at(&[byte], LOCK_OFFSET).and_then(|()| held.file.sync_data());
+            file::write_at(&held.file, &[byte], LOCK_OFFSET).and_then(|()| file::sync(&held.file));
         match written {
             Ok(()) => Ok(LockSeen::Held { inode: held.inode }),
             Err(error) => match fault_of(&error) {

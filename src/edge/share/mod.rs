@@ -13,6 +13,7 @@
 
 #![allow(clippy::result_large_err, reason = "one failure exists at a time, and no heap is used")]
 
+pub mod changes;
 mod claims;
 mod declined;
 mod directory;

@@ -23,7 +23,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use heapless::{String, Vec};
@@ -268,8 +267,8 @@ fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     }
     opened
         .and_then(|file| {
-            file.write_all_at(&bytes, 0)?;
-            file.sync_data()
+            file::write_at(&file, &bytes, 0)?;
+            file::sync(&file)
         })
         .map_err(|error| cannot("write", &path, &error))
 }

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -230,9 +230,8 @@ fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Resul
     let mut times_ms = [0; PROBE_SYNCS];
     for time_ms in &mut times_ms {
         let begin = Instant::now();
-        first
-            .write_all_at(&[0x5a; SLOT_BYTES], 0)
-            .and_then(|()| first.sync_data())
+        file::write_at(first, &[0x5a; SLOT_BYTES], 0)
+            .and_then(|()| file::sync(first))
             .map_err(|error| cannot("sync", path, &error))?;
         *time_ms = begin.elapsed().as_millis();
     }

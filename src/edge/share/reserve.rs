@@ -6,7 +6,6 @@
 //! - V2: it is made only while enough is free besides; what cannot be made whole is deleted.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 
 use super::directory::Root;
 use super::fault::{cannot, fault_of};
@@ -36,7 +35,7 @@ fn make(root: &Root) -> Result<ReserveSeen, ShareError> {
         return Ok(ReserveSeen::NoRoom);
     }
     let reserve = file::open_or_create(&path).map_err(|error| cannot("create", &path, &error))?;
-    match reserve.write_all_at(&content(), 0).and_then(|()| reserve.sync_all()) {
+    match file::write_at(&reserve, &content(), 0).and_then(|()| file::sync_all(&reserve)) {
         Ok(()) => file::sync_directory(&root.path).map(|()| ReserveSeen::Made),
         Err(error) => {
             file::delete(&path)?;

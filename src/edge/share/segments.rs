@@ -12,7 +12,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, Root};
@@ -89,8 +88,8 @@ pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => reopen_bare(&path, &header)?,
         Err(error) => return Err(cannot("create", &path, &error)),
     };
-    file.write_all_at(&header, 0)
-        .and_then(|()| file.sync_all())
+    file::write_at(&file, &header, 0)
+        .and_then(|()| file::sync_all(&file))
         .map_err(|error| cannot("write", &path, &error))?;
     file::sync_directory(&root.lane(lane))
 }
@@ -129,12 +128,12 @@ pub(super) fn append(
     if seen.len() != u64::from(order.offset) {
         return Err(misplaced(&path, seen.len(), "bytes long", order.offset));
     }
-    if let Err(error) = open.file.write_all_at(groups, open.end) {
+    if let Err(error) = file::write_at(&open.file, groups, open.end) {
         // the part that was written is cut off, so that the same groups may go here later
-        let _ = open.file.set_len(open.end);
+        let _ = file::cut(&open.file, open.end);
         return Err(cannot("write", &path, &error));
     }
-    open.file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
+    file::sync(&open.file).map_err(|error| cannot("sync", &path, &error))?;
     let seen = open.file.metadata().map_err(|error| cannot("look at", &path, &error))?;
     if file::is_deleted(&seen, &path) {
         return Err(deleted(&path));

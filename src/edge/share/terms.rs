@@ -7,7 +7,6 @@
 //! - T3: what a write or a sync returned is checked; neither is tried again here.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use heapless::Vec;
@@ -153,8 +152,8 @@ pub(super) fn write(root: &Root, slot: &Slot, last: &mut LastWrite) -> Result<Wr
     }
     let mut copy = [0; COPY_BYTES];
     slot.encode(&mut copy);
-    file.write_all_at(&copy, offset).map_err(|error| cannot("write", &path, &error))?;
-    file.sync_data().map_err(|error| cannot("sync", &path, &error))?;
+    file::write_at(&file, &copy, offset).map_err(|error| cannot("write", &path, &error))?;
+    file::sync(&file).map_err(|error| cannot("sync", &path, &error))?;
     *last = Some((slot.term, slot.heartbeat));
     Ok(Wrote::Slot)
 }

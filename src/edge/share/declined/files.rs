@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::super::directory::Root;
@@ -139,7 +138,7 @@ pub(super) fn read_durable(root: &Root, name: Name) -> Result<Content, ShareErro
     let path = name.path(root);
     match file::open_writable(&path) {
         Ok(file) => {
-            file.sync_all().map_err(|error| cannot("sync", &path, &error))?;
+            file::sync_all(&file).map_err(|error| cannot("sync", &path, &error))?;
             content(&file).map_err(|error| cannot("read", &path, &error))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Gone),
@@ -196,8 +195,8 @@ pub(super) fn write_forgotten(root: &Root, through: Position) -> Result<(), Shar
     file::delete(&aside)?;
     let path = mark_path(root);
     file::create_new(&aside)
-        .and_then(|file| file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&aside, &path))
+        .and_then(|file| file::write_at(&file, &bytes, 0).and_then(|()| file::sync_all(&file)))
+        .and_then(|()| file::rename(&aside, &path))
         .map_err(|error| cannot("write", &path, &error))?;
     file::sync_directory(&root.declined())
 }
