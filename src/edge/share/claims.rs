@@ -13,7 +13,7 @@ use crate::engine::share::{ShareError, ShareFault};
 /// After a failure the number may be taken or not: it is not tried again.
 pub(super) fn create(root: &Root, term: Term, node: &NodeName) -> Result<bool, ShareError> {
     let path = root.claims().join(term.to_string());
-    let claim = match file::create_new(&path) {
+    let claim = match root.create_new(&path) {
         Ok(claim) => claim,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(cannot("create", &path, &error)),

@@ -298,7 +298,7 @@ impl Store {
         self.number += 1;
         let name = Name { term: self.term, number: self.number };
         let path = name.path(root);
-        let file = file::create_new(&path).map_err(|error| cannot("create", &path, &error))?;
+        let file = root.create_new(&path).map_err(|error| cannot("create", &path, &error))?;
         let gathered = FileOf { site: root.site, name }.header().to_vec();
         let fresh = Known::default();
         let bytes = gathered.len() as u64;

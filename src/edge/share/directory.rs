@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fault::{cannot, foreign, missing, newer, said, short_name};
+use super::smb::Closing;
 use super::{claims, file, lock, mount, segments, terms};
 use crate::engine::ident::{Lane, ShareClass, SiteId};
 use crate::engine::share::{ShareError, ShareFault};
@@ -28,9 +29,31 @@ pub(super) struct Root {
     pub(super) path: PathBuf,
     /// Its site.
     pub(super) site: SiteId,
+    /// How its files are closed.
+    pub(super) closing: Closing,
 }
 
 impl Root {
+    /// Opens a file of it for reading.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.closing.arrange(file::open(path))
+    }
+
+    /// Opens one for reading and writing.
+    pub(super) fn open_writable(&self, path: &Path) -> io::Result<File> {
+        self.closing.arrange(file::open_writable(path))
+    }
+
+    /// Creates one exclusively.
+    pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
+        self.closing.arrange(file::create_new(path))
+    }
+
+    /// Opens one for reading and writing, or creates it.
+    pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
+        self.closing.arrange(file::open_or_create(path))
+    }
+
     /// `edge.terms`.
     pub(super) fn terms(&self) -> PathBuf {
         self.path.join("edge.terms")
@@ -95,9 +118,9 @@ pub(super) struct Wanted<'a> {
 pub(super) fn open(wanted: Wanted<'_>) -> Result<(Root, ShareClass), ShareError> {
     let making = if wanted.expected.is_some() { Making::Never } else { wanted.making };
     let path = resolve(wanted.path, making)?;
-    let class = judge_mount(&path, wanted.network)?;
-    let mut root = Root { path, site: SiteId::default() };
-    let found = match site_in(&root.terms(), HeaderOf::Terms)? {
+    let (class, closing) = judge_mount(&path, wanted.network)?;
+    let mut root = Root { path, site: SiteId::default(), closing };
+    let found = match site_in(&root, HeaderOf::Terms)? {
         Some(site) => site,
         None => make_terms(&root, making, wanted.expected)?,
     };
@@ -113,9 +136,9 @@ pub(super) fn open(wanted: Wanted<'_>) -> Result<(Root, ShareClass), ShareError>
 /// Finds a data directory and changes nothing.
 pub(super) fn find(path: &Path) -> Result<(Root, ShareClass), ShareError> {
     let path = resolve(path, Making::Never)?;
-    let class = judge_mount(&path, false)?;
-    let mut root = Root { path, site: SiteId::default() };
-    match site_in(&root.terms(), HeaderOf::Terms)? {
+    let (class, closing) = judge_mount(&path, false)?;
+    let mut root = Root { path, site: SiteId::default(), closing };
+    match site_in(&root, HeaderOf::Terms)? {
         Some(site) => root.site = site,
         None => return Err(no_terms(&root)),
     }
@@ -136,7 +159,7 @@ pub(super) fn renew(root: &mut Root) -> Result<(), ShareError> {
     }
     let site = new_site(&root.path)?;
     for (path, of) in [(root.lock(), HeaderOf::Lock), (root.terms(), HeaderOf::Terms)] {
-        file::open_writable(&path)
+        root.open_writable(&path)
             .and_then(|file| {
                 file::write_at(&file, &of.encode(site), 0)?;
                 file::sync_all(&file)
@@ -148,11 +171,15 @@ pub(super) fn renew(root: &mut Root) -> Result<(), ShareError> {
 }
 
 /// The site that a file's header names; `None`: there is no such file.
-pub(super) fn site_in(path: &Path, of: HeaderOf) -> Result<Option<SiteId>, ShareError> {
-    match file::open(path) {
-        Ok(file) => site_of(&file, path, of).map(Some),
+pub(super) fn site_in(root: &Root, of: HeaderOf) -> Result<Option<SiteId>, ShareError> {
+    let path = match of {
+        HeaderOf::Terms => root.terms(),
+        HeaderOf::Lock => root.lock(),
+    };
+    match root.open(&path) {
+        Ok(file) => site_of(&file, &path, of).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(cannot("open", path, &error)),
+        Err(error) => Err(cannot("open", &path, &error)),
     }
 }
 
@@ -200,7 +227,7 @@ fn resolve(path: &Path, making: Making) -> Result<PathBuf, ShareError> {
     Err(missing(format_args!("share: {} is not a directory", path.display())))
 }
 
-fn judge_mount(path: &Path, network: bool) -> Result<ShareClass, ShareError> {
+fn judge_mount(path: &Path, network: bool) -> Result<(ShareClass, Closing), ShareError> {
     let directory = file::open(path).map_err(|error| cannot("open", path, &error))?;
     let mounted = mount::of(&directory);
     let class = mounted.as_ref().map_or(ShareClass::Doubtful, mount::Mount::class);
@@ -210,7 +237,8 @@ fn judge_mount(path: &Path, network: bool) -> Result<ShareClass, ShareError> {
             path.display(),
             mount.kind
         ))),
-        Ok(_) | Err(_) => Ok(class),
+        Ok(mount) => Ok((class, Closing::of(&mount))),
+        Err(_) => Ok((class, Closing::Usual)),
     }
 }
 
@@ -227,10 +255,10 @@ fn make_terms(root: &Root, making: Making, expected: Option<SiteId>) -> Result<S
     }
     let made = refuse_remains(root).and_then(|()| {
         let site = new_site(&root.path)?;
-        link_new(&root.terms(), HeaderOf::Terms.encode(site), 1 + SLOTS)
+        link_new(root, &root.terms(), HeaderOf::Terms.encode(site), 1 + SLOTS)
     });
     // another node may have been quicker, and its files are no remains
-    match site_in(&root.terms(), HeaderOf::Terms)? {
+    match site_in(root, HeaderOf::Terms)? {
         Some(found) => Ok(found),
         None => Err(made.err().unwrap_or_else(|| no_terms(root))),
     }
@@ -246,7 +274,7 @@ fn no_terms(root: &Root) -> ShareError {
 /// D2, and nothing is made among foreign files. A configuration put there beforehand, with
 /// the files that it may name, is no foreign file.
 fn refuse_remains(root: &Root) -> Result<(), ShareError> {
-    let lock_there = site_in(&root.lock(), HeaderOf::Lock)?.is_some();
+    let lock_there = site_in(root, HeaderOf::Lock)?.is_some();
     if lock_there || holds_terms(root)? {
         return Err(missing(format_args!(
             "share: {} has lost its edge.terms; it is never remade: restore it or begin a new \
@@ -298,7 +326,7 @@ fn make_directories(root: &Root) -> Result<(), ShareError> {
 /// Whether this is still the data directory that was opened: what is missing in an empty mount
 /// point is not made anew (D4).
 pub(super) fn check_site(root: &Root) -> Result<(), ShareError> {
-    match site_in(&root.terms(), HeaderOf::Terms)? {
+    match site_in(root, HeaderOf::Terms)? {
         Some(found) if found == root.site => Ok(()),
         Some(found) => Err(foreign(&root.path, found, root.site)),
         None => Err(no_terms(root)),
@@ -338,24 +366,29 @@ fn make_under(parent: &Path, directories: &[PathBuf]) -> Result<(), ShareError> 
 /// D3. Opened for writing, so that a share that cannot be written is known at once.
 fn make_lock(root: &Root) -> Result<(), ShareError> {
     let path = root.lock();
-    if let Err(error) = file::open_writable(&path) {
+    if let Err(error) = root.open_writable(&path) {
         if error.kind() != io::ErrorKind::NotFound {
             return Err(cannot("open", &path, &error));
         }
         let pages = u32::try_from(LOCK_OFFSET / SLOT_BYTES as u64).expect("a small file") + 1;
-        link_new(&path, HeaderOf::Lock.encode(root.site), pages)?;
+        link_new(root, &path, HeaderOf::Lock.encode(root.site), pages)?;
     }
     lock::check_header(root)
 }
 
 /// Makes a file of `pages` pages whole under another name, synced, then links it. One that
 /// is there already is left as it is.
-fn link_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> Result<(), ShareError> {
+fn link_new(
+    root: &Root,
+    path: &Path,
+    header: [u8; HEADER_BYTES],
+    pages: u32,
+) -> Result<(), ShareError> {
     let folder = path.parent().expect("a path in the data directory");
     let name = path.file_name().expect("a file's path").to_string_lossy();
     let random = random_u64().map_err(|error| cannot("make", path, &error))?;
     let aside = folder.join(format!(".{name}.{random:016x}"));
-    let linked = write_new(&aside, header, pages)
+    let linked = write_new(root, &aside, header, pages)
         .map_err(|error| cannot("write", &aside, &error))
         .and_then(|()| match file::link(&aside, path) {
             Ok(()) => Ok(()),
@@ -379,8 +412,8 @@ fn cannot_link(path: &Path, error: &io::Error) -> ShareError {
     }
 }
 
-fn write_new(path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> io::Result<()> {
-    let file = file::create_new(path)?;
+fn write_new(root: &Root, path: &Path, header: [u8; HEADER_BYTES], pages: u32) -> io::Result<()> {
+    let file = root.create_new(path)?;
     let mut page = [0; SLOT_BYTES];
     page[..HEADER_BYTES].copy_from_slice(&header);
     for index in 0..u64::from(pages) {
@@ -487,7 +520,7 @@ mod tests {
         fs::remove_file(root.lock()).expect("gone");
         let want = Wanted { expected: Some(root.site), ..wanted(&folder.path, Making::Never) };
         assert!(open(want).is_ok());
-        assert_eq!(site_in(&root.lock(), HeaderOf::Lock).expect("read"), Some(root.site));
+        assert_eq!(site_in(&root, HeaderOf::Lock).expect("read"), Some(root.site));
         fs::write(root.lock(), HeaderOf::Lock.encode(SiteId([1; 16]))).expect("written");
         assert_eq!(fault(want), ShareFault::Missing, "another site's lock file");
     }

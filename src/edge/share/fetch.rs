@@ -48,7 +48,7 @@ impl Fetcher {
         let Cursor { term, segment, .. } = order.from;
         let path = segments::path_of(root, order.lane, term, segment);
         let mut seen = nothing(order);
-        let file = match file::open(&path) {
+        let file = match root.open(&path) {
             Ok(file) if file.metadata().is_ok_and(|seen| seen.is_dir()) => {
                 seen.missing = true;
                 return Ok(seen);
@@ -230,7 +230,7 @@ fn set_aside(
     if kept >= DAMAGED_FILES_MAX || stretch.is_empty() {
         return Ok(());
     }
-    let Ok(aside) = file::create_new(&path) else { return Ok(()) };
+    let Ok(aside) = root.create_new(&path) else { return Ok(()) };
     let length = (stretch.end - stretch.start).min(DAMAGED_COPY_BYTES_MAX);
     let mut piece = [0; 4_096];
     let mut done = 0;

@@ -67,7 +67,7 @@ impl ShareLock {
             }
         }
         let file =
-            file::open_writable(&path).map_err(|error| self.left_if_gone("open", &path, &error))?;
+            root.open_writable(&path).map_err(|error| self.left_if_gone("open", &path, &error))?;
         let seen = file.metadata().map_err(|error| cannot("look at", &path, &error))?;
         if let Some(held) = self.held.as_ref().filter(|held| held.is(&seen)) {
             return Ok(LockSeen::Held { inode: held.inode });
@@ -113,7 +113,7 @@ impl ShareLock {
         if self.is_alone() {
             return fs::metadata(&path).map(|seen| seen.ino()).map_err(|error| look(&error));
         }
-        let file = file::open(&path).map_err(|error| cannot("open", &path, &error))?;
+        let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
         readable_header(root, &file)?;
         file.metadata().map(|seen| seen.ino()).map_err(|error| look(&error))
     }
@@ -152,7 +152,7 @@ impl Held {
 /// Whether the file at the path is an `edge.lock` of this site.
 pub(super) fn check_header(root: &Root) -> Result<(), ShareError> {
     let path = root.lock();
-    let file = file::open(&path).map_err(|error| cannot("open", &path, &error))?;
+    let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
     readable_header(root, &file).map(|_| ())
 }
 

@@ -30,6 +30,7 @@ mod proof;
 mod reader;
 mod reserve;
 mod segments;
+mod smb;
 mod terms;
 #[cfg(test)]
 mod testing;

@@ -247,7 +247,7 @@ pub(super) fn forget(root: &Root, node: &NodeName) -> Result<(), ShareError> {
 pub(super) fn read(root: &Root, node: &NodeName) -> Result<Option<NodePage>, ShareError> {
     let path = root.nodes().join(node.as_str());
     let mut page = [0; PAGE_BYTES];
-    let length = match file::open(&path).and_then(|file| file::read_at(&file, &mut page, 0)) {
+    let length = match root.open(&path).and_then(|file| file::read_at(&file, &mut page, 0)) {
         Ok(length) => length,
         // not there, or a folder
         Err(error) if fault_of(&error) == ShareFault::Missing => return Ok(None),
@@ -259,11 +259,11 @@ pub(super) fn read(root: &Root, node: &NodeName) -> Result<Option<NodePage>, Sha
 fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     let path = root.nodes().join(page.record.node.as_str());
     let bytes = encode(page);
-    let mut opened = file::open_or_create(&path);
+    let mut opened = root.open_or_create(&path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         // somebody has deleted the folder, or all that was there
         directory::check_site(root)?;
-        opened = file::make_directory(&root.nodes()).and_then(|_| file::open_or_create(&path));
+        opened = file::make_directory(&root.nodes()).and_then(|_| root.open_or_create(&path));
     }
     opened
         .and_then(|file| {

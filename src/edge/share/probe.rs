@@ -191,9 +191,9 @@ fn probe_scratch(root: &Root, tell: &mut impl FnMut(Probe)) {
         Ok(random) => root.path.join(format!(".edge.check.{random:016x}")),
         Err(error) => return tell(Probe::of(&cannot("make", &root.path, &error))),
     };
-    let tried = match file::create_new(&path) {
+    let tried = match root.create_new(&path) {
         Ok(first) => {
-            let tried = try_scratch(&first, &path, tell);
+            let tried = try_scratch(root, &first, &path, tell);
             let deleted = file::delete(&path);
             tried.and(deleted)
         }
@@ -204,15 +204,20 @@ fn probe_scratch(root: &Root, tell: &mut impl FnMut(Probe)) {
     }
 }
 
-fn try_scratch(first: &File, path: &Path, tell: &mut impl FnMut(Probe)) -> Result<(), ShareError> {
-    tell(match file::create_new(path) {
+fn try_scratch(
+    root: &Root,
+    first: &File,
+    path: &Path,
+    tell: &mut impl FnMut(Probe),
+) -> Result<(), ShareError> {
+    tell(match root.create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             pass("create: a file is created exclusively")
         }
         Ok(_) => fail("create: a file was created twice: this file system cannot be used"),
         Err(error) => Probe::of(&cannot("create", path, &error)),
     });
-    let second = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+    let second = root.open_writable(path).map_err(|error| cannot("open", path, &error))?;
     let lock =
         |file: &File| try_lock(file.as_fd(), 0).map_err(|error| cannot("lock", path, &error));
     tell(match (lock(first), lock(&second)) {

@@ -34,7 +34,7 @@ fn make(root: &Root) -> Result<ReserveSeen, ShareError> {
     if free.is_some_and(|free| free < RESERVE_ROOM_BYTES) {
         return Ok(ReserveSeen::NoRoom);
     }
-    let reserve = file::open_or_create(&path).map_err(|error| cannot("create", &path, &error))?;
+    let reserve = root.open_or_create(&path).map_err(|error| cannot("create", &path, &error))?;
     match file::write_at(&reserve, &content(), 0).and_then(|()| file::sync_all(&reserve)) {
         Ok(()) => file::sync_directory(&root.path).map(|()| ReserveSeen::Made),
         Err(error) => {

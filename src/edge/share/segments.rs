@@ -76,16 +76,18 @@ pub(super) fn list(root: &Root, lane: Lane) -> Result<Listed, ShareError> {
 pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result<(), ShareError> {
     let path = path_of(root, lane, term, number);
     let header = SegmentHeader { site: root.site, term, lane, number }.encode();
-    let mut created = file::create_new(&path);
+    let mut created = root.create_new(&path);
     if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         // somebody has deleted the folder: what was in it is missed when it is read
         directory::check_site(root)?;
         directory::make_lanes(root)?;
-        created = file::create_new(&path);
+        created = root.create_new(&path);
     }
     let file = match created {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => reopen_bare(&path, &header)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            reopen_bare(root, &path, &header)?
+        }
         Err(error) => return Err(cannot("create", &path, &error)),
     };
     file::write_at(&file, &header, 0)
@@ -95,8 +97,12 @@ pub(super) fn create(root: &Root, lane: Lane, term: Term, number: u32) -> Result
 }
 
 /// Opens a segment that an attempt of ours left behind: its header or a part of it at most.
-fn reopen_bare(path: &Path, header: &[u8; SEGMENT_HEADER_BYTES]) -> Result<File, ShareError> {
-    let file = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+fn reopen_bare(
+    root: &Root,
+    path: &Path,
+    header: &[u8; SEGMENT_HEADER_BYTES],
+) -> Result<File, ShareError> {
+    let file = root.open_writable(path).map_err(|error| cannot("open", path, &error))?;
     let mut there = [0; SEGMENT_HEADER_BYTES + 1];
     let length =
         file::read_at(&file, &mut there, 0).map_err(|error| cannot("read", path, &error))?;
@@ -122,7 +128,7 @@ pub(super) fn append(
     }
     let mut open = match writer.take() {
         Some(open) if (open.term, open.segment) == (order.term, order.segment) => open,
-        Some(_) | None => open_end(&path, order)?,
+        Some(_) | None => open_end(root, &path, order)?,
     };
     let seen = open.file.metadata().map_err(|error| cannot("look at", &path, &error))?;
     if seen.len() != u64::from(order.offset) {
@@ -143,8 +149,8 @@ pub(super) fn append(
     Ok(())
 }
 
-fn open_end(path: &Path, order: Append) -> Result<Writer, ShareError> {
-    let file = file::open_writable(path).map_err(|error| cannot("open", path, &error))?;
+fn open_end(root: &Root, path: &Path, order: Append) -> Result<Writer, ShareError> {
+    let file = root.open_writable(path).map_err(|error| cannot("open", path, &error))?;
     let seen = file.metadata().map_err(|error| cannot("look at", path, &error))?;
     Ok(Writer { term: order.term, segment: order.segment, file, end: seen.len() })
 }

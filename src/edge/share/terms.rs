@@ -39,14 +39,14 @@ pub(super) type LastWrite = Option<(Term, u64)>;
 /// Opens `edge.terms` afresh and checks that it is this site's.
 pub(super) fn open(root: &Root) -> Result<File, ShareError> {
     let path = root.terms();
-    let file = file::open(&path).map_err(|error| cannot("open", &path, &error))?;
+    let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
     checked(root, file)
 }
 
 /// The same, for writing.
 fn open_writable(root: &Root) -> Result<File, ShareError> {
     let path = root.terms();
-    let file = file::open_writable(&path).map_err(|error| cannot("open", &path, &error))?;
+    let file = root.open_writable(&path).map_err(|error| cannot("open", &path, &error))?;
     checked(root, file)
 }
 

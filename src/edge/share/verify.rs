@@ -18,7 +18,7 @@ use super::directory::{self, Root};
 use super::fault::cannot;
 use super::reader::{Reader, Stand, length_of};
 use super::segments::Listed;
-use super::{file, segments, terms};
+use super::{segments, terms};
 use crate::engine::ident::{Lane, Term};
 use crate::engine::segment::{FIRST_OFFSET, GroupHead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::engine::share::ShareError;
@@ -156,7 +156,7 @@ fn read(
 ) -> Result<Option<SegmentReport>, ShareError> {
     let SegmentHeader { lane, term, number, .. } = *header;
     let path = segments::path_of(root, lane, term, number);
-    let file = match file::open(&path) {
+    let file = match root.open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot("open", &path, &error)),

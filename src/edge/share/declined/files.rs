@@ -126,7 +126,7 @@ pub(super) enum Content {
 /// Reads a file, through a fresh open.
 pub(super) fn read(root: &Root, name: Name) -> Result<Content, ShareError> {
     let path = name.path(root);
-    match file::open(&path) {
+    match root.open(&path) {
         Ok(file) => content(&file).map_err(|error| cannot("read", &path, &error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Gone),
         Err(error) => Err(cannot("open", &path, &error)),
@@ -136,7 +136,7 @@ pub(super) fn read(root: &Root, name: Name) -> Result<Content, ShareError> {
 /// Reads a file once it is durable: what is not is no ground to leave a record out.
 pub(super) fn read_durable(root: &Root, name: Name) -> Result<Content, ShareError> {
     let path = name.path(root);
-    match file::open_writable(&path) {
+    match root.open_writable(&path) {
         Ok(file) => {
             file::sync_all(&file).map_err(|error| cannot("sync", &path, &error))?;
             content(&file).map_err(|error| cannot("read", &path, &error))
@@ -164,7 +164,7 @@ fn mark_path(root: &Root) -> PathBuf {
 pub(super) fn forgotten(root: &Root) -> Result<Option<Position>, ShareError> {
     let path = mark_path(root);
     let mut bytes = [0; MARK_BYTES];
-    let read = file::open(&path).and_then(|file| file::read_at(&file, &mut bytes, 0));
+    let read = root.open(&path).and_then(|file| file::read_at(&file, &mut bytes, 0));
     match read {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -194,7 +194,7 @@ pub(super) fn write_forgotten(root: &Root, through: Position) -> Result<(), Shar
     let aside = root.declined().join("forgotten.new");
     file::delete(&aside)?;
     let path = mark_path(root);
-    file::create_new(&aside)
+    root.create_new(&aside)
         .and_then(|file| file::write_at(&file, &bytes, 0).and_then(|()| file::sync_all(&file)))
         .and_then(|()| file::rename(&aside, &path))
         .map_err(|error| cannot("write", &path, &error))?;
