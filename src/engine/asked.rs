@@ -6,7 +6,7 @@ use super::slot::LaneMark;
 use super::store::StoreAsked;
 
 /// What a proof does beyond proving.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct ProofScope {
     /// It writes our slot.
     pub(super) wrote_slot: bool,
@@ -15,7 +15,7 @@ pub(super) struct ProofScope {
 }
 
 /// The order that is outstanding, with what its outcome is needed for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub(super) enum Asked {
     Open,
     Load,

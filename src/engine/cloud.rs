@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ident::{Lane, Ranges, Term};
 
 /// One HTTPS request.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct CloudOrder {
     /// Its number; verdicts and batches carry the same.
     pub request: u32,
@@ -17,7 +17,7 @@ pub struct CloudOrder {
 }
 
 /// What a request carries.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "one order exists at a time; no heap in the engine")]
 pub enum CloudRequest {
     /// The batch of this number that the keeper passed over.
@@ -42,7 +42,7 @@ pub enum CloudRequest {
 }
 
 /// What an answer, or none, means for the records (`edge::cloud::verdict` has the table).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Verdict {
     /// 2xx.
     Accepted,
@@ -59,7 +59,7 @@ pub enum Verdict {
 }
 
 /// What became of a request.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct CloudOutcome {
     /// The request's number.
     pub request: u32,

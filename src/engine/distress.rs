@@ -38,7 +38,7 @@ use crate::limits::{
 
 /// What a node tells of itself. Another condition is another variant here, and a row each in
 /// [`Condition::ALL`], its name, its level and `Engine::evidence`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Condition {
     /// The data directory is not there, or not the one expected.
     ShareMissing,
@@ -144,7 +144,7 @@ impl Condition {
 }
 
 /// What is said of it in the log.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub enum DistressNote {
     /// A condition began, or is over.
     Changed {
@@ -201,7 +201,7 @@ impl fmt::Display for DistressNote {
 pub type Evidence = String<200>;
 
 /// One call for help, or the word that help is no longer needed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Call {
     /// What is the matter.
     pub condition: Condition,
@@ -219,7 +219,7 @@ pub struct Call {
     pub deadline_ms: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 struct Entry {
     telling: Telling,
     holds: bool,
@@ -231,7 +231,7 @@ struct Entry {
 }
 
 /// The process that calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Caller {
     Absent,
     Calling {
@@ -244,7 +244,7 @@ enum Caller {
 }
 
 /// The books of a node's distress.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Distress {
     entries: [Entry; Condition::ALL.len()],
     caller: Caller,
@@ -257,7 +257,7 @@ pub struct Distress {
 }
 
 /// A file of the share that a proof found gone or replaced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Replaced {
     evidence: Evidence,
     /// It is shown until then.

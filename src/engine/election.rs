@@ -39,7 +39,7 @@ use super::slot::{Slot, SlotState};
 use crate::limits::{ADVANCES_MAX, DOUBTFUL_HEARTBEATS, SIGHT_GAP_MS_MAX, SUCCESSOR_POLLS};
 
 /// What a standby has seen of the newest term.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Sight {
     newest: Option<Slot>,
     silent_ms: u64,
@@ -53,7 +53,7 @@ pub struct Sight {
 }
 
 /// What follows from what was seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Decision {
     /// Poll on.
     Wait,
@@ -64,7 +64,7 @@ pub enum Decision {
 }
 
 /// Why a claim may be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ground {
     /// Nobody was master before.
     First,

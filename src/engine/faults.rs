@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::share::ShareError;
 
 /// Kinds of work, by what has to succeed before a failure is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Work {
     /// The slots and the lock: polls and proofs, and the opening before them.
     Term,
@@ -104,7 +104,7 @@ impl Work {
 }
 
 /// The last failure of each kind, until that kind of work succeeds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(super) struct Faults([Option<ShareError>; KINDS]);
 
 impl Faults {

@@ -38,7 +38,7 @@ use crate::limits::{
 };
 
 /// Whether there is an uplink.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Presence {
     /// None.
     Absent,
@@ -53,7 +53,7 @@ pub enum Presence {
 }
 
 /// A batch that the keeper passed to the uplink.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Batch {
     /// Its lane.
     pub lane: Lane,
@@ -64,7 +64,7 @@ pub struct Batch {
 }
 
 /// What is being sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Job {
     /// Records.
     Batch(Batch),
@@ -77,7 +77,7 @@ pub enum Job {
 }
 
 /// How we stand with the cloud, by the last request that was settled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Standing {
     /// Nothing failed since it last accepted something.
     Good,
@@ -88,7 +88,7 @@ enum Standing {
 }
 
 /// What a verdict means for the queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Settled {
     /// The batch is done with: the cursor moves.
     Delivered(Batch),
@@ -112,14 +112,14 @@ pub enum Settled {
 const LATE: &str = "no answer in time";
 
 /// The alert lane's own wait (F7).
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Hash, Debug)]
 struct AlertsWait {
     not_before_ms: u64,
     doublings: u32,
 }
 
 /// The uplink's books.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Forward {
     left_out: LeftOut,
     /// Whether it is there.

@@ -11,7 +11,7 @@ use crate::limits::{NODE_NAME_MAX, RECORD_RANGES_MAX};
 pub type Term = u32;
 
 /// A site's random id, made once with its data directory; 32 hex digits as text.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
 pub struct SiteId(pub [u8; 16]);
 
 impl SiteId {
@@ -44,7 +44,7 @@ impl fmt::Debug for SiteId {
 }
 
 /// A node's name: `[a-z0-9-]`, 1 to 32 bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Hash)]
 pub struct NodeName(String<NODE_NAME_MAX>);
 
 impl NodeName {
@@ -76,7 +76,7 @@ impl fmt::Debug for NodeName {
 }
 
 /// The two queues of the journal: an alert never waits behind a backlog of readings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Lane {
     /// Readings of things.
     Readings,
@@ -108,7 +108,7 @@ impl Lane {
 /// The next record to forward: everything before it, in order of (term, seq), is done with.
 ///
 /// `segment` and `offset` say where its group begins, or where the next one will.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Cursor {
     /// Term of the record; 0: before everything.
     pub term: Term,
@@ -129,7 +129,7 @@ impl Cursor {
 }
 
 /// How far a granted lock speaks for the previous holder's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShareClass {
     /// A file system of this host alone.
@@ -152,7 +152,7 @@ impl ShareClass {
 }
 
 /// What a node is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Polling, ready to take over.
@@ -182,7 +182,7 @@ impl Role {
 }
 
 /// Consecutive records of one term and lane, as `X-Edge-Records` names them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct RecordRange {
     /// Term that journalled them.
     pub term: Term,
@@ -202,7 +202,7 @@ impl fmt::Display for RecordRange {
 }
 
 /// Which records a batch is made of, as `X-Edge-Records` names them.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Ranges(Vec<RecordRange, RECORD_RANGES_MAX>);
 
 impl Ranges {

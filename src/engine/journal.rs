@@ -34,14 +34,14 @@ use crate::limits::{
 };
 
 /// Groups handed to the keeper.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Flying {
     bytes: u32,
     through_seq: u64,
 }
 
 /// The books of one lane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Books {
     /// Everything before it is done with.
     cursor: Cursor,
@@ -79,7 +79,7 @@ struct Books {
 }
 
 /// What is to be read next in a lane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Read {
     /// Nothing.
     Nothing,
@@ -98,7 +98,7 @@ pub enum Read {
 }
 
 /// A lane's segments of one term, found by listing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Listed {
     lane: Lane,
     term: Term,
@@ -106,7 +106,7 @@ struct Listed {
 }
 
 /// The books of both lanes, for one term of ours.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Journal {
     term: Term,
     lanes: [Books; 2],

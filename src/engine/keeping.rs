@@ -9,7 +9,7 @@ use super::{Effect, Engine, Now, Out, Stage};
 use crate::limits::{CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, STALL_MS};
 
 /// The keeper process and what it was asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct Keeper {
     pub(super) present: bool,
     pub(super) start_ms: u64,

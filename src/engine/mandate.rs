@@ -27,7 +27,7 @@ use super::slot::{LaneMark, ReleaseReason, Slot, SlotState};
 use crate::limits::{ALONE_SLOT_MS, FENCE_MARGIN_MS};
 
 /// A term of ours, from its claim to its release.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Mandate {
     slot: Slot,
     alone: bool,

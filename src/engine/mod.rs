@@ -94,7 +94,7 @@ use crate::limits::{
 };
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub enum Event<'a> {
     /// Time went by.
     Tick,
@@ -152,7 +152,7 @@ pub enum Event<'a> {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 #[allow(clippy::large_enum_variant, reason = "handed over at once, one by one; no heap here")]
 pub enum Effect {
     /// Order the keeper. The groups of an `Append` are those that were gathered.
@@ -202,7 +202,7 @@ pub enum Effect {
 pub type Out<'a> = dyn FnMut(Effect) + 'a;
 
 /// The time of an event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub struct Now {
     /// `CLOCK_BOOTTIME`, ms: all that is decided goes by it.
     pub ms: u64,
@@ -211,7 +211,7 @@ pub struct Now {
 }
 
 /// Where the engine stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Stage {
     Closed,
     Loading,
@@ -223,7 +223,7 @@ enum Stage {
 }
 
 /// Why and how a term is being ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Ending {
     reason: ReleaseReason,
     successor: Option<NodeName>,
@@ -235,7 +235,7 @@ struct Ending {
 }
 
 /// One node's engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Engine {
     host: Host,
     settings: Settings,

@@ -75,7 +75,7 @@ use super::{Asked, Effect, Engine, Now, Out, Stage};
 use crate::limits::{HOST_NAME_MAX, NODE_LIST_EVERY_MS, NODE_SILENT_MS};
 
 /// Our own record, found under a nonce that is not ours.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Namesake {
     /// Random number of the process that wrote it.
     pub nonce: u64,
@@ -106,7 +106,7 @@ impl Namesake {
 }
 
 /// Whose the name is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Hold {
     Unknown,
     Waiting,
@@ -114,7 +114,7 @@ enum Hold {
 }
 
 /// Who else goes by our name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Rival {
     nonce: u64,
     beat: u32,
@@ -124,7 +124,7 @@ struct Rival {
 }
 
 /// What we are, while we look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct We {
     pub(super) nonce: u64,
     /// We claim or have a term.
@@ -141,7 +141,7 @@ impl We {
 }
 
 /// What we know of our name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Naming {
     hold: Hold,
     rival: Option<Rival>,

@@ -9,7 +9,7 @@ use super::notes::Level;
 use crate::limits::HOST_NAME_MAX;
 
 /// What happened to a node.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 #[allow(missing_docs, reason = "the text of each stands in `Display`")]
 pub enum NodeNote {
     Lost { node: NodeName, silent_ms: u64, stopped: bool },
@@ -21,7 +21,7 @@ pub enum NodeNote {
 }
 
 /// What happened to our own name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NameNote {
     /// Another node has it: we wait.
     Taken,
@@ -36,7 +36,7 @@ pub enum NameNote {
 }
 
 /// Whose wall clock is off, and how far, for people.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub struct ClockOff<'a> {
     /// Which node.
     pub node: &'a NodeName,

@@ -20,7 +20,7 @@ use super::telling::Phase;
 use crate::limits::{METRIC_MAX, MOUNT_TEXT_MAX, THING_KEY_MAX};
 
 /// How much a note matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Level {
     /// For information.
     Info,
@@ -45,7 +45,7 @@ impl Level {
 }
 
 /// A line for the log.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 #[allow(missing_docs, reason = "the text of each stands in `Display`")]
 #[allow(clippy::large_enum_variant, reason = "no heap in the engine")]
 pub enum Note {
@@ -79,7 +79,7 @@ pub enum Note {
 }
 
 /// What happened to a term of our own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the text of each stands in `Display`")]
 pub enum TermNote {
     NumberTaken,
@@ -273,7 +273,7 @@ impl fmt::Display for TermNote {
 }
 
 /// An HA alert, for people at the other end of the cloud.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub enum Alert {
     /// Another node is master.
     MasterChanged {

@@ -41,7 +41,7 @@ use super::store::{Position, PutBack, ReplayFetch, Replayed, StoreNote, StoreOrd
 use crate::limits::{REPLAY_REFUSED_MAX, REPLAY_UNANSWERED_MAX, SERVER_ERRORS_MAX, TIMEOUTS_MAX};
 
 /// The batch that was read last.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Batch {
     count: u32,
     through: Position,
@@ -49,14 +49,14 @@ struct Batch {
 }
 
 /// What is to be durable before anything else is sent (R2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 enum Settling {
     Forget,
     PutBack { status: u16, reason: Reason },
 }
 
 /// A replay under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Run {
     end: Option<Position>,
     /// At most so many records in a batch, whatever is configured.
@@ -74,7 +74,7 @@ struct Run {
 }
 
 /// What is to be done about a verdict.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
     /// Accepted.
     Done,
@@ -87,7 +87,7 @@ pub enum Step {
 }
 
 /// The books of replays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct Replay {
     run: Option<Run>,
     /// Whether the next batch is a replay's (R4).

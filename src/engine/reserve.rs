@@ -23,7 +23,7 @@ use super::share::{ReserveOrder, ReserveSeen, ShareError, ShareFault, ShareOrder
 use super::{Asked, Effect, Engine, Note, Now, Out, Stage};
 use crate::limits::{RESERVE_WAIT_MS, RESIGN_WAIT_MS_MAX, RESIGN_WAIT_MS_MIN};
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum State {
     Unknown,
     Kept,
@@ -32,7 +32,7 @@ enum State {
 }
 
 /// The reserve's books.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Reserve {
     state: State,
     gives_up: bool,

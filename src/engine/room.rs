@@ -19,7 +19,7 @@ use super::settings::WhenFull;
 use crate::limits::SEGMENT_BYTES_MAX;
 
 /// What is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Told {
     /// Nothing.
     Fine,
@@ -59,7 +59,7 @@ impl Told {
 }
 
 /// The journal's fill.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub struct Room {
     bytes: [u64; 2],
     bytes_max: u64,

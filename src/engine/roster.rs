@@ -24,7 +24,7 @@ use crate::limits::{
 };
 
 /// Whether a node lives, as far as we know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Life {
     /// Its record was found and has not changed since (R1).
     Found,
@@ -36,7 +36,7 @@ enum Life {
     Dead,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Entry {
     record: NodeRecord,
     silent_ms: u64,
@@ -49,7 +49,7 @@ struct Entry {
 }
 
 /// A look at the records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub struct Look {
     /// When its outcome came, in ms.
     pub now_ms: u64,
@@ -64,7 +64,7 @@ pub struct Look {
 }
 
 /// What changed with a look.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub enum Change {
     /// A node fell silent, or stopped.
     Lost {
@@ -100,7 +100,7 @@ pub enum Change {
 }
 
 /// All other nodes of the site that are known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct Roster {
     entries: Vec<Entry, NODES_MAX>,
     seen_ms: Option<u64>,

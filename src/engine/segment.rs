@@ -50,7 +50,7 @@ pub const GROUP_MAGIC: [u8; 4] = [0xe9, b'G', b'R', b'P'];
 const SEGMENT_MAGIC: [u8; 8] = *b"EDGESEGM";
 
 /// Which segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SegmentHeader {
     /// The site that it belongs to.
     pub site: SiteId,
@@ -107,7 +107,7 @@ impl SegmentHeader {
 
 /// Whose records a group holds. Its CRC covers this, so that a group which strayed into another
 /// term's segment is damage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupOf {
     /// The term.
     pub term: Term,
@@ -134,7 +134,7 @@ const fn lane_number(lane: Lane) -> u32 {
 }
 
 /// The head of a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupHead {
     /// Bytes of the records.
     pub length: u32,

@@ -13,7 +13,7 @@ use crate::limits::{
 };
 
 /// What belongs to this host and process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Host {
     /// This node's name.
     pub node: NodeName,
@@ -32,7 +32,7 @@ pub struct Host {
 }
 
 /// What gives way when the journal is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenFull {
     /// The oldest segment.
@@ -42,7 +42,7 @@ pub enum WhenFull {
 }
 
 /// What the site's configuration asks of the engine. Times are in ms.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
     /// Whether there is a valid configuration; without one nothing is collected.
     pub configured: bool,

@@ -17,7 +17,7 @@ use super::store::{StoreOrder, StoreOutcome};
 use crate::limits::{ADVERTISE_MAX, MOUNT_REMARKS_MAX, MOUNT_TEXT_MAX, NODES_MAX, SLOTS};
 
 /// An operation on the share.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "one order exists at a time; no heap in the engine")]
 pub enum ShareOrder {
     /// Find the data directory, judge it, and make what may be made. Gives up any lock held.
@@ -84,7 +84,7 @@ pub enum ShareOrder {
 }
 
 /// What becomes of the reserve file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ReserveOrder {
     /// Make it, if it is not there and there is room for it and more.
     Make,
@@ -93,7 +93,7 @@ pub enum ReserveOrder {
 }
 
 /// What became of the reserve file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ReserveSeen {
     /// It was made.
     Made,
@@ -129,7 +129,7 @@ impl ReserveSeen {
 }
 
 /// What a poll does with the lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum LockWish {
     /// Give it up if held; do not try.
     Leave,
@@ -138,7 +138,7 @@ pub enum LockWish {
 }
 
 /// A standby's look at the share.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Poll {
     /// What to do with the lock.
     pub lock: LockWish,
@@ -149,7 +149,7 @@ pub struct Poll {
 }
 
 /// What a try for the lock came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum LockSeen {
     /// Not tried, and not held.
     Left,
@@ -165,7 +165,7 @@ pub enum LockSeen {
 }
 
 /// What a poll saw.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub struct Polled {
     /// The lock.
     pub lock: LockSeen,
@@ -176,7 +176,7 @@ pub struct Polled {
 }
 
 /// How a proof treats the lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ProofLock {
     /// We hold it: write a byte inside the locked range through its descriptor.
     Write,
@@ -187,7 +187,7 @@ pub enum ProofLock {
 }
 
 /// A master's proof.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub struct Proof {
     /// The slot to write.
     pub slot: Slot,
@@ -202,7 +202,7 @@ pub struct Proof {
 }
 
 /// What a proof came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ProofVerdict {
     /// Everything is ours and durable.
     Proven,
@@ -218,7 +218,7 @@ pub enum ProofVerdict {
 }
 
 /// The outcome of a proof.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Proven {
     /// What it came to.
     pub verdict: ProofVerdict,
@@ -227,7 +227,7 @@ pub struct Proven {
 }
 
 /// Sealed groups for a segment of our own term.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Append {
     /// Its lane.
     pub lane: Lane,
@@ -242,7 +242,7 @@ pub struct Append {
 }
 
 /// A wish for the next batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fetch {
     /// Number of the request that will carry the batch.
     pub request: u32,
@@ -259,7 +259,7 @@ pub struct Fetch {
 }
 
 /// What was read and, if there is a record, passed to the uplink.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fetched {
     /// The request's number.
     pub request: u32,
@@ -283,7 +283,7 @@ pub struct Fetched {
 
 /// Records that the cloud refused: kept in the declined store, synced, before the cursor passes
 /// them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Decline {
     /// Their lane.
     pub lane: Lane,
@@ -304,7 +304,7 @@ pub struct Decline {
 }
 
 /// What became of refused records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Declined {
     /// How many are in the store now that were not before.
     pub count: u32,
@@ -315,7 +315,7 @@ pub struct Declined {
 }
 
 /// What all slots together say.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub struct Survey {
     /// The slot of the highest term.
     pub newest: Option<Slot>,
@@ -330,7 +330,7 @@ pub struct Survey {
 }
 
 /// Which segments a term has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct TermMark {
     /// The term.
     pub term: Term,
@@ -341,7 +341,7 @@ pub struct TermMark {
 }
 
 /// Our own record to be looked at and written, then the others' to be read.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub struct NodesOrder {
     /// Look at our own record first: whether it stands under another nonce than this.
     pub own_nonce: Option<u64>,
@@ -352,7 +352,7 @@ pub struct NodesOrder {
 }
 
 /// Which records to read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum NodesRead {
     /// None.
     Nothing,
@@ -363,7 +363,7 @@ pub enum NodesRead {
 }
 
 /// A node's word about itself, rewritten in place in `nodes/<node>`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Its name.
     pub node: NodeName,
@@ -387,7 +387,7 @@ pub struct NodeRecord {
 }
 
 /// A switchover asked for at some node.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Wish {
     /// Whoever is master of this term shall hand over.
     pub term: Term,
@@ -396,7 +396,7 @@ pub struct Wish {
 }
 
 /// What was seen of the nodes.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct NodesSeen {
     /// Our own record, as it was before it was written; unread if writing it failed.
     pub own: OwnRecord,
@@ -419,7 +419,7 @@ impl NodesSeen {
 }
 
 /// What a look at our own record showed.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Default, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "one exists at a time; no heap in the engine")]
 pub enum OwnRecord {
     /// Nothing: it was not looked at, or could not be read.
@@ -432,7 +432,7 @@ pub enum OwnRecord {
 }
 
 /// What became of an order.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "one outcome exists at a time; no heap in the engine")]
 pub enum ShareOutcome {
     /// `Open` found a data directory.
@@ -488,7 +488,7 @@ pub enum ShareOutcome {
 }
 
 /// What the options of the share's mount say of it, for people, with the remedies.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct MountJudgement {
     /// Its locks cannot be believed at all.
     pub unsafe_because: Option<String<MOUNT_TEXT_MAX>>,
@@ -497,7 +497,7 @@ pub struct MountJudgement {
 }
 
 /// Why a share operation failed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ShareError {
     /// What kind of failure.
     pub fault: ShareFault,
@@ -514,7 +514,7 @@ impl fmt::Display for ShareError {
 }
 
 /// Kinds of failure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ShareFault {
     /// No data directory, or not the one expected, or its mark is damaged.
     Missing,
@@ -533,7 +533,7 @@ pub enum ShareFault {
 }
 
 /// What to do about a failure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FaultClass {
     /// Try the same again later.
     Retry,

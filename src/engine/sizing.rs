@@ -29,7 +29,7 @@ use super::share::Fetched;
 use crate::limits::{SERVER_ERRORS_MAX, SIZE_PATIENCE_MAX, SIZE_PATIENCE_MIN, TIMEOUTS_MAX};
 
 /// A batch that was refused, and what is known of its records so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Suspect {
     /// Its last record.
     last_seq: u64,
@@ -40,7 +40,7 @@ struct Suspect {
 }
 
 /// A size that failed, and is kept below.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Ceiling {
     /// So many records were too many.
     records: u32,
@@ -51,14 +51,14 @@ struct Ceiling {
 }
 
 /// A record that was sent before its turn, and accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Ahead {
     first_seq: u64,
     next: Cursor,
 }
 
 /// What is to be done about a verdict.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
     /// The batch is done with.
     Done,
@@ -81,7 +81,7 @@ pub enum Step {
 }
 
 /// The sizes of one lane's batches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sizing {
     lane: Lane,
     /// At most so many records, whatever is configured; it doubles with every success.

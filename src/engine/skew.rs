@@ -13,7 +13,7 @@ use crate::limits::CLOCK_SKEW_MS;
 const RECORDS: u8 = 2;
 
 /// What is known of a node's wall clock.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Hash, Debug)]
 pub(super) struct Skew {
     ms: i64,
     strikes: u8,

@@ -43,7 +43,7 @@ pub const HEADER_BYTES: usize = 32;
 const SLOT_MAGIC: [u8; 4] = *b"SLOT";
 
 /// Why a term was released.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseReason {
     /// SIGTERM.
@@ -69,7 +69,7 @@ impl ReleaseReason {
 }
 
 /// How far a term has come.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum SlotState {
     /// Claimed, not yet seen to be the newest. Others treat it as active.
     Claiming,
@@ -96,7 +96,7 @@ impl SlotState {
 }
 
 /// What a slot says of one lane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct LaneMark {
     /// The next record to forward, of whatever term.
     pub cursor: Cursor,
@@ -107,7 +107,7 @@ pub struct LaneMark {
 }
 
 /// A term, as its master last wrote it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Slot {
     /// Its number.
     pub term: Term,
@@ -296,7 +296,7 @@ fn decode_lane(fields: &mut Reader<'_>) -> LaneMark {
 }
 
 /// What the header of `edge.terms` or `edge.lock` turned out to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Header {
     /// Whole, of this site.
     Good(SiteId),
@@ -307,7 +307,7 @@ pub enum Header {
 }
 
 /// The file that a header begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HeaderOf {
     /// `edge.terms`.
     Terms,

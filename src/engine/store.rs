@@ -18,7 +18,9 @@ use crate::limits::{DECLINED_COUNT_MS, DECLINED_LOOK_MS};
 pub const TRIES_MAX: u32 = 5;
 
 /// Where an entry stands, or the next one of a file will; a later one is greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Position {
     /// Term that wrote the file.
     pub term: Term,
@@ -29,7 +31,7 @@ pub struct Position {
 }
 
 /// An operation on the declined store; only a fenced master orders it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 pub enum StoreOrder {
     /// Read the oldest entries and pass their records to the uplink.
     Replay(ReplayFetch),
@@ -47,7 +49,7 @@ pub enum StoreOrder {
 }
 
 /// A wish for the next batch of a replay: records of one lane, in 16 ranges at most.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ReplayFetch {
     /// Number of the request that will carry the batch.
     pub request: u32,
@@ -60,7 +62,7 @@ pub struct ReplayFetch {
 }
 
 /// A record that was refused once more.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct PutBack {
     /// Where its entry stands.
     pub through: Position,
@@ -75,7 +77,7 @@ pub struct PutBack {
 }
 
 /// What became of an operation on the declined store.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Hash, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "one outcome exists at a time; no heap in the engine")]
 pub enum StoreOutcome {
     /// `Replay`.
@@ -97,7 +99,7 @@ pub enum StoreOutcome {
 }
 
 /// What was read for a replay and, if there is a record, passed to the uplink.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Replayed {
     /// The request's number.
     pub request: u32,
@@ -118,7 +120,7 @@ pub struct Replayed {
 }
 
 /// What stands in the declined store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct StoreCount {
     /// Its files.
     pub files: u32,
@@ -131,7 +133,7 @@ pub struct StoreCount {
 }
 
 /// Which operation is outstanding.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StoreAsked {
     /// `Replay`.
     Replay,
@@ -165,7 +167,7 @@ impl StoreAsked {
 }
 
 /// Why the declined store is left as it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StoreRefusal {
     /// This node is not master under a lease.
     Elsewhere,
@@ -178,7 +180,7 @@ pub enum StoreRefusal {
 }
 
 /// A line for the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the text of each stands in `Display`")]
 pub enum StoreNote {
     ReplayBegan,
@@ -222,7 +224,7 @@ impl fmt::Display for StoreNote {
 }
 
 /// Purges and counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct Books {
     purges: u32,
     purging: bool,

@@ -16,7 +16,7 @@
 //! - D3: what ends before [`Patience::hold_ms`] is never told.
 
 /// How long a condition must last before it is told, and how often it is told, in ms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Patience {
     /// It must have lasted so long.
     pub hold_ms: u32,
@@ -25,7 +25,7 @@ pub struct Patience {
 }
 
 /// Which of its two alerts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
     /// It began.
     Raise,
@@ -43,7 +43,7 @@ impl Phase {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 enum State {
     #[default]
     Quiet,
@@ -54,7 +54,7 @@ enum State {
 }
 
 /// One condition, on its way to people.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Hash, Debug, Default)]
 pub struct Telling {
     state: State,
     /// Since when it holds, or held last.

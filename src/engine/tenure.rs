@@ -6,7 +6,7 @@ use super::ident::Lane;
 use crate::limits::{NODE_SILENT_MS, RESIGN_WAIT_MS_MIN};
 
 /// A term's own state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Tenure {
     /// A verdict moved the cursor, and no durable slot says so yet.
     pub(super) cursor_ahead: bool,
@@ -61,7 +61,7 @@ impl Tenure {
 }
 
 /// Records at a lane's cursor that the cloud refused for good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Refused {
     pub(super) lane: Lane,
     pub(super) records: u32,
@@ -72,7 +72,7 @@ pub(super) struct Refused {
 }
 
 /// What the cloud refuses, as far as people are told.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Hash, Debug)]
 pub(super) struct Declining {
     /// Us, or our URL: until it accepts anything.
     pub(super) us: bool,

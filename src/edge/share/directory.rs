@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fault::{cannot, foreign, missing, newer, said, short_name};
-use super::smb::Closing;
+use super::ways::Ways;
 use super::{claims, file, lock, mount, segments, terms};
 use crate::engine::ident::{Lane, ShareClass, SiteId};
 use crate::engine::share::{ShareError, ShareFault};
@@ -29,29 +29,34 @@ pub(super) struct Root {
     pub(super) path: PathBuf,
     /// Its site.
     pub(super) site: SiteId,
-    /// How its files are closed.
-    pub(super) closing: Closing,
+    /// How its files are opened.
+    pub(super) ways: Ways,
 }
 
 impl Root {
     /// Opens a file of it for reading.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
-        self.closing.arrange(file::open(path))
+        self.ways.opened(file::open(path))
+    }
+
+    /// Opens one for reading that other nodes write, but for `edge.terms`.
+    pub(super) fn look_at(&self, path: &Path) -> io::Result<File> {
+        self.ways.look_at(path)
     }
 
     /// Opens one for reading and writing.
     pub(super) fn open_writable(&self, path: &Path) -> io::Result<File> {
-        self.closing.arrange(file::open_writable(path))
+        self.ways.opened(file::open_writable(path))
     }
 
     /// Creates one exclusively.
     pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
-        self.closing.arrange(file::create_new(path))
+        self.ways.opened(file::create_new(path))
     }
 
     /// Opens one for reading and writing, or creates it.
     pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        self.closing.arrange(file::open_or_create(path))
+        self.ways.opened(file::open_or_create(path))
     }
 
     /// `edge.terms`.
@@ -118,8 +123,8 @@ pub(super) struct Wanted<'a> {
 pub(super) fn open(wanted: Wanted<'_>) -> Result<(Root, ShareClass), ShareError> {
     let making = if wanted.expected.is_some() { Making::Never } else { wanted.making };
     let path = resolve(wanted.path, making)?;
-    let (class, closing) = judge_mount(&path, wanted.network)?;
-    let mut root = Root { path, site: SiteId::default(), closing };
+    let (class, ways) = judge_mount(&path, wanted.network)?;
+    let mut root = Root { path, site: SiteId::default(), ways };
     let found = match site_in(&root, HeaderOf::Terms)? {
         Some(site) => site,
         None => make_terms(&root, making, wanted.expected)?,
@@ -136,8 +141,8 @@ pub(super) fn open(wanted: Wanted<'_>) -> Result<(Root, ShareClass), ShareError>
 /// Finds a data directory and changes nothing.
 pub(super) fn find(path: &Path) -> Result<(Root, ShareClass), ShareError> {
     let path = resolve(path, Making::Never)?;
-    let (class, closing) = judge_mount(&path, false)?;
-    let mut root = Root { path, site: SiteId::default(), closing };
+    let (class, ways) = judge_mount(&path, false)?;
+    let mut root = Root { path, site: SiteId::default(), ways };
     match site_in(&root, HeaderOf::Terms)? {
         Some(site) => root.site = site,
         None => return Err(no_terms(&root)),
@@ -176,7 +181,11 @@ pub(super) fn site_in(root: &Root, of: HeaderOf) -> Result<Option<SiteId>, Share
         HeaderOf::Terms => root.terms(),
         HeaderOf::Lock => root.lock(),
     };
-    match root.open(&path) {
+    let opened = match of {
+        HeaderOf::Terms => root.open(&path),
+        HeaderOf::Lock => root.look_at(&path),
+    };
+    match opened {
         Ok(file) => site_of(&file, &path, of).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(cannot("open", &path, &error)),
@@ -227,7 +236,7 @@ fn resolve(path: &Path, making: Making) -> Result<PathBuf, ShareError> {
     Err(missing(format_args!("share: {} is not a directory", path.display())))
 }
 
-fn judge_mount(path: &Path, network: bool) -> Result<(ShareClass, Closing), ShareError> {
+fn judge_mount(path: &Path, network: bool) -> Result<(ShareClass, Ways), ShareError> {
     let directory = file::open(path).map_err(|error| cannot("open", path, &error))?;
     let mounted = mount::of(&directory);
     let class = mounted.as_ref().map_or(ShareClass::Doubtful, mount::Mount::class);
@@ -237,8 +246,8 @@ fn judge_mount(path: &Path, network: bool) -> Result<(ShareClass, Closing), Shar
             path.display(),
             mount.kind
         ))),
-        Ok(mount) => Ok((class, Closing::of(&mount))),
-        Err(_) => Ok((class, Closing::Usual)),
+        Ok(mount) => Ok((class, Ways::of(&mount))),
+        Err(_) => Ok((class, Ways::Plain)),
     }
 }
 

@@ -30,13 +30,13 @@ mod proof;
 mod reader;
 mod reserve;
 mod segments;
-mod smb;
 mod terms;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod ways;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
