@@ -27,7 +27,8 @@
 //! again, no request of a lower term starts after one of a higher term, and all goes on within
 //! the times of the product's promises. The product's default times are used. The emulated
 //! processor is slow: what is measured is an upper limit, and the time for which the host gave
-//! the machine no processor is not held against the product.
+//! the machine no processor is not held against the product. A cell that is late and nothing else is
+//! tried once more.
 //!
 //! It does not try what the process tests try on a local disk.
 
@@ -47,7 +48,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use cells::{ALL, Cell};
-use scene::Scene;
+use scene::{Judged, Scene};
 use server::Share;
 
 fn main() -> ExitCode {
@@ -76,33 +77,52 @@ fn machine() -> ExitCode {
     let chosen: Vec<_> = words.collect();
     server::prepare();
     server::begin(share);
-    let own = env::current_exe().expect("this program has a path");
-    let mut failed = false;
+    let mut worst = Judged::Passed;
     for (number, cell) in ALL.iter().enumerate() {
         let is_chosen = chosen.is_empty() || chosen.contains(&cell.name);
         if !is_chosen || !(cell.on)(share) {
             continue;
         }
-        let number = number.to_string();
-        let ended = Command::new(&own).args(["cell", share.name(), &number]).status();
-        let passed = ended.as_ref().is_ok_and(std::process::ExitStatus::success);
-        if ended.as_ref().is_ok_and(|status| status.code().is_none()) {
-            println!("ROW|{}|{}|failed|-|-|-", share.name(), cell.name);
-        }
-        failed |= !passed;
+        let first = try_cell(share, cell.name, number);
+        // places, addresses and names of its own
+        let judged = match first {
+            Judged::Late => try_cell(share, cell.name, number + ALL.len()),
+            Judged::Passed | Judged::Failed => first,
+        };
+        worst = worst.max(judged);
     }
-    println!("lab: {} {}", share.name(), if failed { "failed" } else { "passed" });
-    ExitCode::from(u8::from(failed))
+    let word = match worst {
+        Judged::Passed => "passed",
+        Judged::Late => "late",
+        Judged::Failed => "failed",
+    };
+    println!("lab: {} {word}", share.name());
+    ExitCode::from(worst as u8)
+}
+
+/// Runs a cell in a process of its own.
+fn try_cell(share: Share, name: &str, number: usize) -> Judged {
+    let own = env::current_exe().expect("this program has a path");
+    let ended = Command::new(own).args(["cell", share.name(), &number.to_string()]).status();
+    match ended.ok().and_then(|status| status.code()) {
+        Some(0) => Judged::Passed,
+        Some(code) if code == Judged::Late as i32 => Judged::Late,
+        Some(_) => Judged::Failed,
+        None => {
+            println!("ROW|{}|{name}|failed|-|-|-", share.name());
+            Judged::Failed
+        }
+    }
 }
 
 fn cell(share: &str, number: &str) -> ExitCode {
     let share = Share::parse(share).expect("the machine names a share");
     let number: usize = number.parse().expect("the machine counts cells");
-    let Cell { name, limit, run, .. } = &ALL[number];
+    let Cell { name, limit, run, .. } = &ALL[number % ALL.len()];
     std::panic::set_hook(Box::new(move |panic| {
         println!("FAIL {}/{name}: {panic}", share.name());
     }));
     let mut scene = Scene::new(share, name, number + 1);
     run(&mut scene);
-    if scene.finish(limit.bound(share)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::from(scene.finish(limit.bound(share)) as u8)
 }

@@ -77,7 +77,7 @@ pub(crate) fn late_share(scene: &mut Scene) {
         scene.site.start_in(node, &["--console", "off"], &[("EDGE_SITE", &id)]);
     }
     scene.produce(&NODES);
-    pause(30);
+    pause(late_seconds());
     for node in NODES {
         let status = scene.site.status(node).unwrap_or_default();
         let missing = status["conditions"].to_string().contains("share-missing");
@@ -96,6 +96,13 @@ pub(crate) fn late_share(scene: &mut Scene) {
     scene.wait_recovery(&NODES, event());
     let master = scene.site.wait_fenced(0);
     scene.check_one_master(&master);
+}
+
+/// How late the share is: `late=SECONDS` on the kernel's command line.
+fn late_seconds() -> u64 {
+    let line = fs::read_to_string("/proc/cmdline").expect("the kernel's command line");
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix("late="));
+    word.and_then(|seconds| seconds.parse().ok()).expect("it says how late the share is")
 }
 
 /// A mount that is tried until the network is there.

@@ -39,11 +39,6 @@ impl Root {
         self.ways.opened(file::open(path))
     }
 
-    /// Opens one for reading that other nodes write, but for `edge.terms`.
-    pub(super) fn look_at(&self, path: &Path) -> io::Result<File> {
-        self.ways.look_at(path)
-    }
-
     /// Opens one for reading and writing.
     pub(super) fn open_writable(&self, path: &Path) -> io::Result<File> {
         self.ways.opened(file::open_writable(path))
@@ -181,11 +176,7 @@ pub(super) fn site_in(root: &Root, of: HeaderOf) -> Result<Option<SiteId>, Share
         HeaderOf::Terms => root.terms(),
         HeaderOf::Lock => root.lock(),
     };
-    let opened = match of {
-        HeaderOf::Terms => root.open(&path),
-        HeaderOf::Lock => root.look_at(&path),
-    };
-    match opened {
+    match root.open(&path) {
         Ok(file) => site_of(&file, &path, of).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(cannot("open", &path, &error)),

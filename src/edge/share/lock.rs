@@ -113,7 +113,7 @@ impl ShareLock {
         if self.is_alone() {
             return fs::metadata(&path).map(|seen| seen.ino()).map_err(|error| look(&error));
         }
-        let file = root.look_at(&path).map_err(|error| cannot("open", &path, &error))?;
+        let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
         readable_header(root, &file)?;
         file.metadata().map(|seen| seen.ino()).map_err(|error| look(&error))
     }
@@ -152,7 +152,7 @@ impl Held {
 /// Whether the file at the path is an `edge.lock` of this site.
 pub(super) fn check_header(root: &Root) -> Result<(), ShareError> {
     let path = root.lock();
-    let file = root.look_at(&path).map_err(|error| cannot("open", &path, &error))?;
+    let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
     readable_header(root, &file).map(|_| ())
 }
 

@@ -247,7 +247,7 @@ pub(super) fn forget(root: &Root, node: &NodeName) -> Result<(), ShareError> {
 pub(super) fn read(root: &Root, node: &NodeName) -> Result<Option<NodePage>, ShareError> {
     let path = root.nodes().join(node.as_str());
     let mut page = [0; PAGE_BYTES];
-    let length = match root.look_at(&path).and_then(|file| file::read_at(&file, &mut page, 0)) {
+    let length = match root.open(&path).and_then(|file| file::read_at(&file, &mut page, 0)) {
         Ok(length) => length,
         // not there, or a folder
         Err(error) if fault_of(&error) == ShareFault::Missing => return Ok(None),
