@@ -15,6 +15,7 @@ pub mod alloc;
 pub mod clock;
 pub mod connect;
 pub mod dial;
+pub mod direct;
 pub mod lease;
 pub mod lock;
 pub mod memfd;

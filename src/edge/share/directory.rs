@@ -36,22 +36,22 @@ pub(super) struct Root {
 impl Root {
     /// Opens a file of it for reading.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
-        self.ways.opened(file::open(path))
+        self.ways.open(|flags| file::open_with(path, flags))
     }
 
     /// Opens one for reading and writing.
     pub(super) fn open_writable(&self, path: &Path) -> io::Result<File> {
-        self.ways.opened(file::open_writable(path))
+        self.ways.open(|flags| file::open_writable(path, flags))
     }
 
     /// Creates one exclusively.
     pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
-        self.ways.opened(file::create_new(path))
+        self.ways.open(|flags| file::create_new(path, flags))
     }
 
     /// Opens one for reading and writing, or creates it.
     pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        self.ways.opened(file::open_or_create(path))
+        self.ways.open(|flags| file::open_or_create(path, flags))
     }
 
     /// `edge.terms`.
@@ -533,7 +533,7 @@ mod tests {
         bytes[8] = 2;
         let sum = crate::engine::codec::CRC_32C.checksum(&bytes[..28]);
         bytes[28..].copy_from_slice(&sum.to_le_bytes());
-        let file = file::open_writable(&root.terms()).expect("opened");
+        let file = root.open_writable(&root.terms()).expect("opened");
         file::write_at(&file, &bytes, 0).expect("written");
         assert_eq!(fault(wanted(&folder.path, Making::Here)), ShareFault::Newer);
     }

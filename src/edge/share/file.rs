@@ -23,21 +23,27 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Opens for reading, with flags of open(2).
+pub(super) fn open_with(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Opens for reading and writing.
-pub(super) fn open_writable(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
+pub(super) fn open_writable(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 /// Creates exclusively (`O_CREAT|O_EXCL`).
-pub(super) fn create_new(path: &Path) -> io::Result<File> {
+pub(super) fn create_new(path: &Path, flags: i32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let created = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags);
+    let created = options.open(path)?;
     note_of(&created, |inode| Change::Create { inode, path: path.to_owned() });
     Ok(created)
 }
 
 /// Opens for reading and writing, and creates what is missing.
-pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
+pub(super) fn open_or_create(path: &Path, flags: i32) -> io::Result<File> {
     let there = cfg!(debug_assertions) && path.exists();
     let opened = OpenOptions::new()
         .read(true)
@@ -45,6 +51,7 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(FILE_MODE)
+        .custom_flags(flags)
         .open(path)?;
     if !there {
         note_of(&opened, |inode| Change::Create { inode, path: path.to_owned() });

@@ -245,7 +245,7 @@ mod tests {
     fn a_replaced_or_deleted_lock_file_is_seen_and_a_touched_one_is_nothing() {
         let (mut master, inode) = Master::locked();
         assert_eq!(master.verdict(1, inode), ProofVerdict::Proven);
-        let file = super::super::file::open_writable(&master.root.lock()).expect("opened");
+        let file = master.root.open_writable(&master.root.lock()).expect("opened");
         file.set_modified(std::time::UNIX_EPOCH).expect("touched");
         assert_eq!(master.verdict(2, inode), ProofVerdict::Proven);
         master.replace(&master.root.lock());
