@@ -120,6 +120,9 @@ pub const REGISTER_WAIT_MS: u32 = 10_000;
 
 // --- what people are told ---------------------------------------------------------------
 
+/// The init system is told what the agent does no more often than this.
+pub const SERVICE_STATUS_MS: u32 = 1_000;
+
 /// A condition of a node's own is told once it has lasted so long beyond its own threshold: a
 /// share that was remounted, or that stalled for a second, is nothing for people.
 pub const DISTRESS_HOLD_MS: u32 = 3_000;
@@ -328,6 +331,22 @@ pub const PROBE_SPACE_MIN: u64 = 4 * SEGMENT_BYTES_MAX as u64;
 pub const PROBE_SYNCS: usize = 5;
 /// `check` warns of a share that takes longer for one of them.
 pub const PROBE_SYNC_MS_MAX: u32 = HEARTBEAT_MS_DEFAULT / 2;
+/// `check --peer` waits so long for the other host to begin,
+pub const PEER_WAIT_MS_MAX: u32 = 600_000;
+/// shows that it does as often as this,
+pub const PEER_BEAT_MS: u32 = 500;
+/// and takes a host that showed nothing for so long for one that is gone.
+pub const PEER_DEAD_MS: u32 = 10 * PEER_BEAT_MS;
+/// Once two hosts have met, one waits so long for the other,
+pub const PEER_SILENT_MS_MAX: u32 = SEGMENT_HIDDEN_MS_MAX + 30_000;
+/// and looks as often as this.
+pub const PEER_LOOK_MS: u32 = 20;
+/// Pages that they rewrite for each other, and names that both try to create.
+pub const PEER_ROUNDS: u32 = 25;
+/// A lock that was given up, or whose holder was killed, must be granted to the other within this.
+pub const PEER_LOCK_MS_MAX: u32 = 10_000;
+/// A host that sleeps through a takeover does so for this long.
+pub const PEER_SLEEP_MS: u32 = 5_000;
 /// `journal verify` waits so long for each segment.
 pub const VERIFY_MS_MAX: u32 = 120_000;
 /// `declined replay` and `purge` give an agent up that does not answer for so long.

@@ -15,6 +15,7 @@ mod telling;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use heapless::String;
 
@@ -23,10 +24,11 @@ use self::telling::{Certificates, Told};
 use super::children;
 use super::cloud::{CloudSetup, certificate};
 use super::config::{self, Config, Files, Origin};
-use super::console::{Console, Token};
+use super::console::{Console, Token, host_token};
 use super::hold::Hold;
 use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
+use super::service::Service;
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
 use super::wall::Wall;
@@ -67,6 +69,13 @@ fn run_once(options: &Options) -> i32 {
     }
 }
 
+/// The token of this host; without it the console is for this host alone.
+fn own_token(path: &Path) -> Option<Token> {
+    host_token(path)
+        .inspect_err(|error| log::error!("console: no token from {}: {error}", path.display()))
+        .ok()
+}
+
 /// Why a configuration was refused.
 type Refused = std::string::String;
 
@@ -88,6 +97,9 @@ struct Agent {
     told: Told,
     signals: Signals,
     listen: Option<Listen>,
+    /// The console's token where the configuration has none.
+    own_token: Option<Token>,
+    service: Service,
     watched: Vec<PollFd>,
     lines: Vec<u8>,
 }
@@ -117,8 +129,10 @@ impl Agent {
             left_out: LeftOut::default(),
         };
         console.advertise(&options.advertise);
+        let own_token = options.console_token_file.as_deref().and_then(own_token);
+        console.guard(own_token.clone());
         match options.console {
-            Some(Listen::At(address)) if !address.ip().is_loopback() => {
+            Some(Listen::At(address)) if !address.ip().is_loopback() && own_token.is_none() => {
                 log::info!("console: {address} is listened on once its token was read");
             }
             Some(tcp) => console.listen(tcp),
@@ -135,6 +149,8 @@ impl Agent {
             told: Told::default(),
             signals,
             listen: options.console,
+            own_token,
+            service: Service::new(),
             watched: Vec::with_capacity(WATCHED_MAX),
             lines: Vec::new(),
         })
@@ -143,6 +159,7 @@ impl Agent {
     fn live(&mut self) -> i32 {
         log::info!("node {}: started, version {}", self.hands.node, env!("CARGO_PKG_VERSION"));
         self.event(Event::Tick);
+        self.service.ready();
         while !self.hands.exiting {
             if let Err(error) = self.wait() {
                 log::error!("agent: cannot wait: {error}");
@@ -158,6 +175,7 @@ impl Agent {
             self.read_sources();
             self.tell_own();
             self.event(Event::Tick);
+            self.tell_service();
         }
         log::info!("node {}: stopped", self.hands.node);
         0
@@ -179,6 +197,7 @@ impl Agent {
         let mut due_ms = self.engine.deadline_ms(now_ms);
         due_ms = due_ms.min(self.hands.console.deadline_ms().unwrap_or(u64::MAX));
         due_ms = due_ms.min(self.sources_due_ms()).min(self.tell_due_ms());
+        due_ms = due_ms.min(self.service.due_ms());
         let wait_ms = (due_ms < u64::MAX).then(|| due_ms.saturating_sub(now_ms));
         poll(&mut self.watched, wait_ms)?;
         self.hands.console.turn(&self.watched[console_at..], boottime_ms());
@@ -217,7 +236,10 @@ impl Agent {
     fn take_signals(&mut self) {
         while let Some(signal) = self.signals.take() {
             match signal {
-                Signal::Terminate | Signal::Interrupt => self.event(Event::Stop),
+                Signal::Terminate | Signal::Interrupt => {
+                    self.service.stopping();
+                    self.event(Event::Stop);
+                }
                 Signal::HangUp => self.event(Event::Reload),
                 Signal::Child => self.reap(),
                 Signal::Kill | Signal::Pipe => {}
@@ -377,7 +399,7 @@ impl Agent {
         for warning in &config.warnings {
             log::warn!("config: {warning}");
         }
-        self.hands.console.guard(token);
+        self.hands.console.guard(token.or_else(|| self.own_token.clone()));
         self.settings = config.settings();
         self.sources = Sources::new(&config, &self.sources, boottime_ms());
         let ends_ms = setup.ca.as_deref().map(certificate::ends_in).unwrap_or_default();

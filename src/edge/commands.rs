@@ -37,10 +37,10 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
     match command {
         Command::Run => unreachable!("it ran above"),
         Command::Init { new_id } => init::init(options, *new_id),
-        Command::Status { json } => status::status(options, *json),
+        Command::Status { json, local } => status::status(options, *json, *local),
         Command::Sources => sources::sources(options),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
-        Command::Check => check::check(options),
+        Command::Check { peer } => check::check(options, *peer),
         Command::JournalVerify => journal::verify(options),
         Command::DeclinedList { json } => declined::list(options, *json),
         Command::DeclinedReplay => declined::replay(options),

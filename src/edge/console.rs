@@ -21,6 +21,7 @@
 mod access;
 mod bodies;
 mod connection;
+mod host_token;
 mod listener;
 mod reply;
 mod request;
@@ -36,6 +37,7 @@ use self::access::{Access, Origin, host_of_url};
 use self::bodies::Bodies;
 pub use self::connection::Ask;
 use self::connection::{Buffers, Connection, Ended};
+pub use self::host_token::host_token;
 use self::listener::Door;
 pub use self::listener::SOCKET;
 pub use self::reply::Answer;

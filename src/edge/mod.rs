@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod logging;
 pub mod machine;
 pub mod options;
+mod service;
 pub mod share;
 pub mod sources;
 pub mod uplink;

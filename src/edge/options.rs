@@ -52,11 +52,16 @@ pub enum Command {
         new_id: bool,
     },
     /// Look at configuration, share and cloud.
-    Check,
+    Check {
+        /// Together with another host, at the share alone.
+        peer: bool,
+    },
     /// Show the site at a glance.
     Status {
         /// As JSON.
         json: bool,
+        /// Of this host's agent, or not at all.
+        local: bool,
     },
     /// Read every source once.
     Sources,
@@ -108,6 +113,9 @@ pub struct Options {
     pub log: LogTo,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// Where the console's token stands if the configuration's file for it does not exist; made
+    /// if it is missing.
+    pub console_token_file: Option<PathBuf>,
     /// Refuse a data directory on a file system of this host alone.
     pub require_network_share: bool,
     /// Restart the agent whenever it ends by itself.
@@ -403,8 +411,11 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
     Ok(match verb {
         Verb::Run => Command::Run,
         Verb::Init => Command::Init { new_id: given.find(verb, "new-id").is_some() },
-        Verb::Check => Command::Check,
-        Verb::Status => Command::Status { json: given.find(verb, "json").is_some() },
+        Verb::Check => Command::Check { peer: given.find(verb, "peer").is_some() },
+        Verb::Status => {
+            let is_given = |long| given.find(verb, long).is_some();
+            Command::Status { json: is_given("json"), local: is_given("local") }
+        }
         Verb::Sources => Command::Sources,
         Verb::Switchover => {
             let to = given.find(verb, "to");
@@ -480,6 +491,7 @@ fn options(verb: Verb, given: &Given<'_>) -> Result<Options, Usage> {
         run_dir: path("run-dir")?.unwrap_or_else(|| RUN_DIR.into()),
         log: log.unwrap_or(LogTo::Stderr),
         log_level: log_level.unwrap_or(level_default),
+        console_token_file: path("console-token-file")?,
         require_network_share: flag("require-network-share")?,
         supervise: flag("supervise")?,
         unknown_variables: unknown_variables(given.environment),

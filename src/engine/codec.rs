@@ -120,4 +120,9 @@ impl<'a> Reader<'a> {
     pub fn is_whole(&self) -> bool {
         !self.failed
     }
+
+    /// Whether every field was there, and nothing follows.
+    pub fn is_done(&self) -> bool {
+        !self.failed && self.at == self.bytes.len()
+    }
 }

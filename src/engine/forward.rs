@@ -316,6 +316,10 @@ impl Forward {
     /// Takes the things of a configuration: all are registered anew.
     pub fn take_things(&mut self, settings: &Settings) {
         self.registered = 0;
+        if let Some(Job::Register(thing)) = self.job {
+            // of one before: its verdict says no more than that of a heartbeat
+            self.job = Some(Job::Alive(thing));
+        }
         self.things_not_before_ms = 0;
         self.alive_due_ms.clear();
         for _ in &settings.alive_every_ms {

@@ -25,8 +25,10 @@
 //! # Invariants
 //!
 //! - S1: only the master of `term` writes slot `term % 256` with that term.
-//! - S2: a damaged copy is never read as released: it is not read at all.
+//! - S2: a damaged copy is never read as released: it is not read at all. Whatever
+//!   [`Slot::encode`] does not write is damage, its sum right or not.
 //! - S3: `heartbeat` grows with every write of a term.
+//! - S4: formats count from 1: a header of format 0 is damaged, not of some older version.
 
 use serde::{Deserialize, Serialize};
 
@@ -195,7 +197,7 @@ impl Slot {
             heartbeat: fields.u64(),
             state: decode_state(&mut fields)?,
             locked: fields.u64(),
-            fenced: fields.u8() == 1,
+            fenced: decode_flag(fields.u8())?,
             class: decode_class(fields.u8())?,
             heartbeat_ms: fields.u32(),
             fence_ms: fields.u32(),
@@ -203,7 +205,7 @@ impl Slot {
             started_wall_ms: fields.u64(),
             ended_wall_ms: fields.u64(),
         };
-        (fields.is_whole() && slot.term > 0).then_some(slot)
+        (fields.is_done() && slot.term > 0).then_some(slot)
     }
 
     /// Reads a page: the newer of its two valid copies.
@@ -253,8 +255,20 @@ fn decode_state(fields: &mut Reader<'_>) -> Option<SlotState> {
                 4 => ReleaseReason::Unable,
                 _ => return None,
             };
-            Some(SlotState::Released { reason, successor: NodeName::parse(fields.text()) })
+            let successor = match fields.text() {
+                "" => None,
+                name => Some(NodeName::parse(name)?),
+            };
+            Some(SlotState::Released { reason, successor })
         }
+        _ => None,
+    }
+}
+
+const fn decode_flag(byte: u8) -> Option<bool> {
+    match byte {
+        0 => Some(false),
+        1 => Some(true),
         _ => None,
     }
 }
@@ -345,7 +359,11 @@ impl HeaderOf {
         if !fields.is_whole() || magic != self.magic() || sum != CRC_32C.checksum(&bytes[..28]) {
             return Header::Damaged;
         }
-        if format > FORMAT { Header::Newer(format) } else { Header::Good(site) }
+        match format {
+            0 => Header::Damaged,
+            1..=FORMAT => Header::Good(site),
+            _ => Header::Newer(format),
+        }
     }
 }
 
@@ -424,16 +442,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_written_is_damage_though_its_sum_is_right() {
+        let released =
+            SlotState::Released { reason: ReleaseReason::Stopped, successor: NodeName::parse("b") };
+        let mut copy = [0; COPY_BYTES];
+        slot(7, 3, released).encode(&mut copy);
+        let length = usize::from(copy[8]);
+        // the successor's name, the flag, bytes that follow
+        for (at, byte) in [(16 + 28, b'B'), (16 + 37, 2), (8, copy[8] + 1)] {
+            let mut odd = copy;
+            odd[at] = byte;
+            let length = usize::from(odd[8]).max(length);
+            let sum = sum_of_copy(&odd, length);
+            odd[12..16].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(Slot::decode(&odd), None, "S2: byte {at}");
+        }
+    }
+
+    #[test]
     fn headers_tell_good_newer_and_damaged_apart() {
         let site = SiteId([9; 16]);
         let good = HeaderOf::Terms.encode(site);
         assert_eq!(HeaderOf::Terms.decode(&good), Header::Good(site));
         assert_eq!(HeaderOf::Lock.decode(&good), Header::Damaged);
         assert_eq!(HeaderOf::Terms.decode(&good[..20]), Header::Damaged);
-        let mut newer = good;
-        newer[8] = 2;
-        let sum = CRC_32C.checksum(&newer[..28]);
-        newer[28..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(HeaderOf::Terms.decode(&newer), Header::Newer(2));
+        let of_format = |format: u8| {
+            let mut header = good;
+            header[8] = format;
+            let sum = CRC_32C.checksum(&header[..28]);
+            header[28..].copy_from_slice(&sum.to_le_bytes());
+            HeaderOf::Terms.decode(&header)
+        };
+        assert_eq!(of_format(2), Header::Newer(2));
+        assert_eq!(of_format(0), Header::Damaged, "S4");
     }
 }

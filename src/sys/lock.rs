@@ -42,6 +42,12 @@ pub fn try_lock(file: BorrowedFd<'_>, offset: u64) -> io::Result<TryLock> {
     }
 }
 
+/// Whether an error of [`try_lock`] says that the file system knows no locks, or its server gives
+/// none (`ENOLCK`).
+pub fn has_no_locks(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP))
+}
+
 /// Gives the byte at `offset` up, for every copy of the descriptor.
 pub fn unlock(file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
     set_lock(file, offset, libc::F_UNLCK)

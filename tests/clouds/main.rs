@@ -24,10 +24,10 @@ use std::time::Duration;
 use edge_agent::edge::share::{self, Entry};
 use serde_json::Value;
 
-use support::THING;
 use support::ledger::Ledger;
 use support::receiver::{Behaviour, Receiver};
 use support::site::{Plan, Site};
+use support::{THING, binary};
 
 /// The one node.
 const NODE: &str = "a";
@@ -74,7 +74,7 @@ impl Scene {
         edit: impl FnOnce(&mut Value),
         write: impl FnOnce(&Path),
     ) -> Self {
-        let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
+        let binary = &binary::under_test(env!("CARGO_BIN_EXE_edge-agent"));
         let mut site = Site::new(binary, &receiver, plan);
         let mut things = 0;
         site.edit_config(|config| {

@@ -1,7 +1,7 @@
 //! What the next master must find, whatever a crash left.
 //!
 //! 1. The data directory opens, as the same site.
-//! 2. The newest slot is the last one that was durable, or the one that was being written.
+//! 2. The newest slot is the last one that was durable, or one that was being written since.
 //! 3. No cursor stands before a durable one.
 //! 4. Every acknowledged record that the cursor has not passed is read, as it was, in its order; and
 //!    none that was never written.
@@ -108,10 +108,11 @@ fn hold(holds: bool, why: impl FnOnce() -> String) -> Checked {
 fn check_slots(known: &Known<'_>, survey: &Survey) -> Checked {
     let rank = |slot: &&Slot| (slot.term, slot.heartbeat);
     let durable = known.certain(slot_of).max_by_key(rank);
-    let written = known.begun(slot_of).max_by_key(rank);
     let newest = survey.newest.as_ref();
+    let was_written = known.begun(slot_of).any(|slot| Some(slot) == newest);
+    let is_later = newest.as_ref().map(rank) >= durable.as_ref().map(rank);
     let tell = |slot: Option<&Slot>| slot.map(|slot| (slot.term, slot.heartbeat));
-    hold(newest == durable || newest == written, || {
+    hold(newest == durable || was_written && is_later, || {
         format!("2: {:?} is the newest slot, not {:?}", tell(newest), tell(durable))
     })?;
     for lane in Lane::ALL {

@@ -1,7 +1,8 @@
 //! A disk that keeps what was synced, and of everything else what it likes.
 //!
 //! 1. What was written to a file before its last sync is there, whole.
-//! 2. What was written since is there or not, write by write, in any order, torn or garbled.
+//! 2. What was written since is there or not, write by write, in any order, torn or garbled. So is,
+//!    for ever, what a sync was to keep that failed: a later one need not keep it.
 //! 3. A name is there for certain once its folder was synced; until then it is there or not, and
 //!    what was renamed stands under the old or the new one. A file's sync does not keep its name.
 
@@ -49,6 +50,8 @@ enum Piece {
 #[derive(Clone, Default, Debug)]
 struct Content {
     synced: Vec<u8>,
+    /// Since the first sync that failed: each piece, and whether its sync succeeded.
+    settled: Vec<(Piece, bool)>,
     pending: Vec<Piece>,
 }
 
@@ -101,14 +104,11 @@ impl Disk {
                 self.file(*inode).pending.push(Piece::Write(*offset, bytes.clone()));
             }
             Change::Cut { inode, length } => self.file(*inode).pending.push(Piece::Cut(*length)),
-            Change::Sync { inode } => {
-                let file = self.file(*inode);
-                for piece in std::mem::take(&mut file.pending) {
-                    put(&mut file.synced, &piece);
-                }
-            }
+            Change::Sync { inode } => self.file(*inode).settle(true),
+            Change::SyncFailed { inode } => self.file(*inode).settle(false),
             Change::SyncNames(path) => {
-                let folder = self.below(path);
+                // of the folders above nothing is known
+                let Ok(folder) = path.strip_prefix(&self.root) else { return };
                 for naming in std::mem::take(&mut self.pending) {
                     if naming.folder() == folder {
                         name(&mut self.names, &naming);
@@ -125,6 +125,11 @@ impl Disk {
             }
             Change::Delete(path) => self.pending.push(Naming::Delete(self.below(path))),
         }
+    }
+
+    /// Whether a sync failed.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.files.iter().any(|file| !file.settled.is_empty())
     }
 
     fn below(&self, path: &Path) -> PathBuf {
@@ -149,6 +154,11 @@ impl Disk {
         let mut images = BTreeMap::new();
         for (id, file) in self.files.iter().enumerate() {
             let mut bytes = file.synced.clone();
+            for (piece, is_synced) in &file.settled {
+                if *is_synced || kept.keeps_doubtful(dice) {
+                    put(&mut bytes, piece);
+                }
+            }
             let chosen = choose(&file.pending, kept, &mut bit, dice);
             for (is_last, piece) in chosen {
                 let piece = spoil(piece, kept, is_last, dice);
@@ -170,6 +180,28 @@ impl Disk {
             }
         }
         told
+    }
+}
+
+impl Kept {
+    fn keeps_doubtful(self, dice: &mut Dice) -> bool {
+        match self {
+            Self::All | Self::AllTorn => true,
+            Self::Nothing => false,
+            Self::These(_) | Self::First | Self::Some | Self::Garbled => dice.one_in(2),
+        }
+    }
+}
+
+impl Content {
+    fn settle(&mut self, is_synced: bool) {
+        for piece in std::mem::take(&mut self.pending) {
+            if is_synced && self.settled.is_empty() {
+                put(&mut self.synced, &piece);
+            } else {
+                self.settled.push((piece, is_synced));
+            }
+        }
     }
 }
 
@@ -295,6 +327,7 @@ pub(crate) fn tell(root: &Path, changes: &[Change]) -> String {
             | Change::Create { .. }
             | Change::Cut { .. }
             | Change::Sync { .. }
+            | Change::SyncFailed { .. }
             | Change::SyncNames(_)
             | Change::Link(..)
             | Change::Rename(..)

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A seed makes a history: terms, claims, slots, segments of both lanes, cursors, refused records
-//! that are kept, replayed and put back. Each change of a file is recorded in the order in which it
-//! was made. After every one of them the crash may come:
+//! that are kept, replayed and put back. Keepers are killed in the middle of an order, and syncs
+//! fail; the next one goes on with what it sees. Each change of a file is recorded in the order in
+//! which it was made. After every one of them the crash may come:
 //!
 //! - the process is killed: all changes are there, the last write perhaps in part;
 //! - the power fails: what was synced is there. Of what was not, each write and each name may be
@@ -124,7 +125,7 @@ fn choices(disk: &Disk) -> Vec<Kept> {
         choices.extend((1..(1 << pending) - 1).map(Kept::These));
     }
     let by_chance = [Kept::First, Kept::Some, Kept::Garbled];
-    let times = if pending > 0 { CHANCES } else { 0 };
+    let times = if pending > 0 || disk.is_doubtful() { CHANCES } else { 0 };
     choices.extend((0..times).zip(by_chance.into_iter().cycle()).map(|(_, kept)| kept));
     choices
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Turn;
-use crate::support::{guard, processes};
+use crate::support::{binary, guard, processes};
 
 #[test]
 fn the_example_configuration_shows_this_machines_figures() {
@@ -20,7 +20,7 @@ fn the_example_configuration_shows_this_machines_figures() {
     // the folder of both is there, as on a real machine; they themselves are made
     fs::create_dir_all(&scratch).expect("a scratch folder can be made");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut agent = Command::new(env!("CARGO_BIN_EXE_edge-agent"))
+    let mut agent = Command::new(binary::under_test(env!("CARGO_BIN_EXE_edge-agent")))
         .args(["run", "--config"])
         .arg(root.join("config/edge.json"))
         .arg("--datadirpath")

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::Scene;
-use crate::support::HOST_THING;
 use crate::support::ledger::Ledger;
 use crate::support::site::{Part, Plan};
+use crate::support::{HOST_THING, binary};
 
 fn pipe(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("edge-source-{}-{name}", std::process::id()));
@@ -144,7 +144,7 @@ fn the_command_prints_what_would_be_recorded() {
             "things": [{ "thing_key": "k", "name": "Oven", "sources": sources }] });
         let path = folder.join("edge.json");
         std::fs::write(&path, config.to_string()).expect("room");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
+        let mut command = Command::new(binary::under_test(env!("CARGO_BIN_EXE_edge-agent")));
         let done = command.args(["sources", "--once", "--config"]).arg(path).output();
         let done = done.expect("the command can be run");
         let text = [done.stdout, done.stderr].concat();

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::support::http::ask_unix;
 use crate::support::processes::signal;
 use crate::support::receiver::{REFUSED, Receiver};
 use crate::support::site::{Master, Part, Plan, Site};
-use crate::support::{SECRET_KEY, THING};
+use crate::support::{SECRET_KEY, THING, binary};
 
 /// The nodes of a scene.
 pub(crate) const NODES: [&str; 2] = ["a", "b"];
@@ -45,7 +44,7 @@ impl Scene {
     pub(crate) fn new(plan: &Plan) -> Self {
         let receiver = Receiver::start();
         receiver.guard();
-        let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
+        let binary = &binary::under_test(env!("CARGO_BIN_EXE_edge-agent"));
         let site = Site::new(binary, &receiver, plan);
         let data = site.data();
         let text = fs::read(data.join("edge.json")).expect("the site has a configuration");

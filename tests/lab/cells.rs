@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::host::Link;
+use crate::host::{Link, MOUNT};
 use crate::mounts;
 use crate::scene::{Bound, NODES, SERVER, Scene, event, pause};
 use crate::server::{self, EXPORT, Share};
@@ -22,41 +22,48 @@ pub(crate) struct Cell {
 }
 
 /// All of them, in the order in which they are tried.
-pub(crate) const ALL: [Cell; 18] = [
-    Cell { name: "checked", on: plain, limit: Limit::None, run: mounts::checked },
+pub(crate) const ALL: [Cell; 24] = [
+    Cell { name: "checked", on: judged, limit: Limit::None, run: mounts::checked },
+    Cell { name: "certified", on: every, limit: Limit::None, run: mounts::certified },
     Cell { name: "first-start", on: every, limit: Limit::Lost, run: first_start },
     Cell { name: "clean-stop", on: every, limit: Limit::Handover, run: clean_stop },
     Cell { name: "switchover", on: every, limit: Limit::Handover, run: switchover },
+    Cell { name: "power-off", on: every, limit: Limit::Lost, run: power_off },
     Cell { name: "killed", on: every, limit: Limit::Death, run: killed },
+    Cell { name: "all-read", on: every, limit: Limit::Lost, run: all_read },
     Cell { name: "cut-for-good", on: every, limit: Limit::Lost, run: cut_for_good },
     Cell { name: "cut-and-healed", on: every, limit: Limit::Lost, run: cut_and_healed },
+    Cell { name: "healed-early", on: every, limit: Limit::Lost, run: healed_early },
     Cell { name: "started-in-a-cut", on: every, limit: Limit::Lost, run: started_in_a_cut },
     Cell { name: "server-restarted", on: every, limit: Limit::Lost, run: server_restarted },
+    Cell { name: "server-crashed", on: every, limit: Limit::Lost, run: server_crashed },
+    Cell { name: "disk-full", on: every, limit: Limit::Lost, run: disk_full },
     Cell { name: "all-cut", on: every, limit: Limit::Lost, run: all_cut },
     Cell { name: "frozen", on: every, limit: Limit::Lost, run: frozen },
     Cell { name: "lock-replaced", on: every, limit: Limit::Lost, run: lock_replaced },
-    Cell { name: "server-master", on: nfs, limit: Limit::None, run: server_master },
-    Cell { name: "server-killed", on: nfs, limit: Limit::MixedDeath, run: server_killed },
-    Cell { name: "client-killed", on: nfs, limit: Limit::MixedDeath, run: client_killed },
+    Cell { name: "server-master", on: nfs4, limit: Limit::None, run: server_master },
+    Cell { name: "server-killed", on: nfs4, limit: Limit::MixedDeath, run: server_killed },
+    Cell { name: "client-killed", on: nfs4, limit: Limit::MixedDeath, run: client_killed },
     Cell { name: "late-share", on: every, limit: Limit::Lost, run: mounts::late_share },
     Cell { name: "guide-mount", on: smb, limit: Limit::None, run: mounts::guide_mount },
-    Cell { name: "root-squash", on: nfs, limit: Limit::None, run: mounts::root_squash },
+    Cell { name: "root-squash", on: nfs4, limit: Limit::None, run: mounts::root_squash },
 ];
 
 const fn every(_: Share) -> bool {
     true
 }
 
-const fn plain(share: Share) -> bool {
-    smb(share) || nfs(share)
+/// Whether `check`'s words on mount options are tried here.
+fn judged(share: Share) -> bool {
+    smb(share) || matches!(share, Share::Nfs { .. })
 }
 
-const fn smb(share: Share) -> bool {
-    matches!(share, Share::Smb { tuned: false })
+fn smb(share: Share) -> bool {
+    share == Share::Smb { options: "" }
 }
 
-const fn nfs(share: Share) -> bool {
-    matches!(share, Share::Nfs(_))
+fn nfs4(share: Share) -> bool {
+    matches!(share, Share::Nfs { .. }) && !share.is_nfs3()
 }
 
 /// What a cell's times are held to.
@@ -75,14 +82,16 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// In s. Where the lock is doubted, three heartbeats of silence come first.
-    pub(crate) const fn bound(self, share: Share) -> Option<Bound> {
-        let (collects, request) = match (self, share) {
-            (Self::None, _) => return None,
-            (Self::Handover, _) => (2.0, 2.0),
-            (Self::Death, Share::Nfs(_)) => (2.0, 9.0),
-            (Self::Lost, _) => (65.0, 72.0),
-            (Self::Death, Share::Smb { .. }) | (Self::MixedDeath, _) => (5.0, 12.0),
+    /// In s. Where the lock is doubted, three heartbeats of silence come first; where it is left
+    /// alone, only silence counts.
+    pub(crate) fn bound(self, share: Share) -> Option<Bound> {
+        let (collects, request) = match self {
+            Self::None => return None,
+            Self::Handover => (2.0, 2.0),
+            Self::Death if nfs4(share) => (2.0, 9.0),
+            Self::Death if share.is_unsafe() => (65.0, 72.0),
+            Self::Death | Self::MixedDeath => (5.0, 12.0),
+            Self::Lost => (65.0, 72.0),
         };
         Some(Bound { collects, request })
     }
@@ -120,9 +129,51 @@ fn switchover(scene: &mut Scene) {
     scene.check_one_master(&next);
 }
 
+/// The gateway of the master is shut down as init systems do it: the service, its mounts, power.
+fn power_off(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let begin = event();
+    let (status, took) = scene.site.stop(&master.node);
+    let unmounted = scene.host(&master.node).try_run(&format!("umount {MOUNT}"));
+    scene.cut(&master.node, &[Link::Storage, Link::Management]);
+    scene.check(
+        status.success() && unmounted.is_ok(),
+        &format!("the old master ended with {status} after {took:.1?}, unmounted: {unmounted:?}"),
+    );
+    scene.wait_takeover(begin, master.term);
+}
+
+/// Somebody on the standby's host reads every file of the data directory, over and over: it takes
+/// nothing from the master, and holds up nobody later.
+fn all_read(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let standby = if master.node == NODES[0] { NODES[1] } else { NODES[0] };
+    for _ in 0..5 {
+        let line = format!("find {MOUNT}/{} -type f -exec cat {{}} + >/dev/null", scene.folder);
+        // a lock is mandatory on SMB: what is locked is not read
+        let _ = scene.host(standby).try_run(&line);
+        pause(3);
+    }
+    scene.check_one_master(&master);
+    let term = scene.site.mastership(&master.node).map(|now| now.term);
+    scene.check(term == Some(master.term), &format!("still of term {}: {term:?}", master.term));
+    let begin = event();
+    scene.site.kill(&master.node, Part::Agent);
+    scene.wait_takeover(begin, master.term);
+}
+
 fn killed(scene: &mut Scene) {
     scene.mount();
     let master = scene.start(&NODES);
+    if nfs4(scene.share) {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let kept = server::kept();
+        let has = |wanted: &str| kept.iter().any(|(kind, _)| kind == wanted);
+        let text = format!("Linux {}: the server keeps {kept:?}, no delegation", kernel.trim());
+        scene.check(has("lock") && !has("deleg"), &text);
+    }
     let begin = event();
     scene.site.kill(&master.node, Part::Agent);
     scene.wait_takeover(begin, master.term);
@@ -143,6 +194,19 @@ fn cut_and_healed(scene: &mut Scene) {
     scene.cut(&master.node, &[Link::Storage]);
     let next = scene.wait_takeover(begin, master.term);
     heal_and_stand_by(scene, &master.node, &next);
+}
+
+/// The master's network is back past its lease, before anybody has taken over.
+fn healed_early(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    scene.cut(&master.node, &[Link::Storage]);
+    pause(7);
+    let begin = event();
+    scene.host(&master.node).heal(Link::Storage);
+    scene.wait_recovery(&NODES, begin);
+    let master = scene.site.wait_fenced(0);
+    scene.check_one_master(&master);
 }
 
 /// The old master's network is back: it stands by and starts no request.
@@ -170,11 +234,36 @@ fn started_in_a_cut(scene: &mut Scene) {
 }
 
 fn server_restarted(scene: &mut Scene) {
+    server_away(scene, server::stop);
+}
+
+/// The server dies with data on its way, and comes back.
+fn server_crashed(scene: &mut Scene) {
+    server_away(scene, server::crash);
+}
+
+fn server_away(scene: &mut Scene, end: fn(Share)) {
     scene.mount();
     scene.start(&NODES);
-    server::stop(scene.share);
+    end(scene.share);
     pause(3);
     server::start(scene.share);
+    scene.wait_recovery(&NODES, event());
+    let master = scene.site.wait_fenced(0);
+    scene.check_one_master(&master);
+}
+
+/// The server's disk is full: mastership stays, nothing that was acknowledged is lost, and all goes
+/// on once there is room.
+fn disk_full(scene: &mut Scene) {
+    scene.mount();
+    let master = scene.start(&NODES);
+    let filling = server::fill();
+    pause(30);
+    let now = scene.site.masters();
+    let same = now.len() == 1 && now[0].term == master.term;
+    scene.check(same, &format!("on a full disk, still one master: {now:?}"));
+    fs::remove_file(filling).expect("it was made");
     scene.wait_recovery(&NODES, event());
     let master = scene.site.wait_fenced(0);
     scene.check_one_master(&master);

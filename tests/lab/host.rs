@@ -112,7 +112,20 @@ impl Host {
 
     /// Mounts the share, with more options.
     pub(crate) fn mount(&self, share: Share, options: &str) {
+        if share.is_nfs3() {
+            self.prepare_locks();
+        }
         self.run(&share.mount_line(options));
+    }
+
+    /// NFS 3 has its locks from daemons of the host's own, once.
+    fn prepare_locks(&self) {
+        let state = format!("/tmp/nfs-{}", self.name);
+        self.run(&format!(
+            "[ -e {state} ] || {{ mkdir -p {state}/sm {state}/sm.bak /run/rpcbind && \
+             mount -t tmpfs tmpfs /run && mkdir -p /run/rpcbind && \
+             mount --bind {state} /var/lib/nfs && rpcbind -w && rpc.statd --no-notify; }}"
+        ));
     }
 
     /// What the kernel says of the share's mount.

@@ -58,9 +58,9 @@ fn main() -> ExitCode {
         [] => machine(),
         ["cell", share, number] => cell(share, number),
         _ => {
-            for share in Share::ALL {
-                let names = ALL.iter().filter(|cell| (cell.on)(share));
-                names.for_each(|cell| println!("{}/{}", share.name(), cell.name));
+            for (name, share) in Share::ALL {
+                let cells = ALL.iter().filter(|cell| (cell.on)(share));
+                cells.for_each(|cell| println!("{name}/{}", cell.name));
             }
             ExitCode::SUCCESS
         }

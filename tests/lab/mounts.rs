@@ -1,6 +1,7 @@
 //! What mounts are like, what `check` says of them, and mounts that come late.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::host::{Link, MOUNT};
@@ -23,12 +24,16 @@ fn check_at(scene: &Scene, title: &str) -> (Option<i32>, String) {
 /// `check` on each kind of mount: its judgement is that of the real kernel's options.
 pub(crate) fn checked(scene: &mut Scene) {
     let lease = match scene.share {
-        Share::Nfs(15) | Share::Smb { .. } => None,
-        Share::Nfs(_) => Some("90 to 180 s"),
+        Share::Nfs { lease_s: 90, version } if version != "3" => Some("90 to 180 s"),
+        Share::Nfs { .. } | Share::Smb { .. } => None,
     };
     // options, words that must be there, words that must not
     let tries: &[(&str, &[&str], &[&str])] = match scene.share {
-        Share::Nfs(_) => &[
+        Share::Nfs { version: "3", .. } => &[
+            ("", &["class doubtful", "NFS 3"], &["fail  mount"]),
+            (",nolock", &["fail  mount", "nolock"], &[]),
+        ],
+        Share::Nfs { .. } => &[
             ("", &["class nfs4"], &["soft", "recover"]),
             (",soft", &["class nfs4", "with soft"], &[]),
             (",nolock", &["class nfs4"], &["nolock"]),
@@ -59,6 +64,36 @@ pub(crate) fn checked(scene: &mut Scene) {
     let said = lease.is_none_or(|words| text.contains(words));
     let right = lease.is_some() || !text.contains("lease is");
     scene.check(said && right, "check knows the server's lease");
+    scene.start(&NODES);
+}
+
+/// `check --peer` on both hosts at once: the share between them, as the kernel's clients have it.
+pub(crate) fn certified(scene: &mut Scene) {
+    scene.mount();
+    let data = format!("{MOUNT}/{}", scene.folder);
+    let both = NODES.map(|node| {
+        let mut check = scene.site.command_at(node, "check");
+        check.args(["--peer", "--datadirpath", &data, "--node", node]).stdout(Stdio::piped());
+        check.spawn().expect("the agent runs")
+    });
+    for (node, child) in NODES.iter().zip(both) {
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!(
+            "CHECK {}: with a peer, at {node}: exit {:?}",
+            scene.share.name(),
+            output.status.code()
+        );
+        text.lines()
+            .filter(|line| line.contains("peer:"))
+            .for_each(|line| println!("CHECK     {line}"));
+        let word = if scene.share.is_unsafe() {
+            "granted to both hosts"
+        } else {
+            "holds between these two hosts"
+        };
+        scene.check(text.contains(word), &format!("{node}: check says {word}"));
+    }
     scene.start(&NODES);
 }
 

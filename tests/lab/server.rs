@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,43 +19,63 @@ pub(crate) const PASSWORD: &str = "pw";
 /// What the gateways mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Share {
-    /// NFS 4.2, with this lease in s.
-    Nfs(u32),
-    /// SMB 3.1.1, as it is mounted by default or with `closetimeo=0`, which `check` asks for.
+    /// NFS.
+    Nfs {
+        /// As the mount option `vers` names it.
+        version: &'static str,
+        /// The server's lease, in s.
+        lease_s: u32,
+    },
+    /// SMB 3.1.1.
     Smb {
-        /// Files that are closed do not stay open for a while.
-        tuned: bool,
+        /// Mount options beside user, owner and modes.
+        options: &'static str,
     },
 }
 
 impl Share {
-    /// All of them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Nfs(15), Self::Smb { tuned: false }, Self::Smb { tuned: true }, Self::Nfs(90)];
+    /// All of them, by their names in the laboratory.
+    pub(crate) const ALL: [(&'static str, Self); 9] = [
+        ("nfs15", Self::Nfs { version: "4.2", lease_s: 15 }),
+        ("smb", Self::Smb { options: "" }),
+        ("tuned", Self::Smb { options: ",closetimeo=0" }),
+        ("nfs90", Self::Nfs { version: "4.2", lease_s: 90 }),
+        ("nfs41", Self::Nfs { version: "4.1", lease_s: 90 }),
+        ("nfs3", Self::Nfs { version: "3", lease_s: 90 }),
+        ("nolease", Self::Smb { options: ",nolease" }),
+        ("unix", Self::Smb { options: ",posix" }),
+        ("nobrl", Self::Smb { options: ",nobrl" }),
+    ];
 
     /// Its name in the laboratory.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Nfs(15) => "nfs15",
-            Self::Nfs(_) => "nfs90",
-            Self::Smb { tuned: false } => "smb",
-            Self::Smb { tuned: true } => "tuned",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, share)| *share == self).map_or("", |(name, _)| name)
     }
 
     /// By its name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|share| share.name() == name)
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, share)| share)
+    }
+
+    /// Whether it is NFS 3, whose locks are a protocol of their own.
+    pub(crate) fn is_nfs3(self) -> bool {
+        matches!(self, Self::Nfs { version: "3", .. })
+    }
+
+    /// Whether its locks do not reach the server.
+    pub(crate) fn is_unsafe(self) -> bool {
+        self == Self::Smb { options: ",nobrl" }
     }
 
     /// What mounts it for the service's user, with more options.
-    pub(crate) fn mount_line(self, options: &str) -> String {
+    pub(crate) fn mount_line(self, more: &str) -> String {
         match self {
-            Self::Nfs(_) => format!("mount -t nfs -o vers=4.2{options} files:{EXPORT} /mnt"),
-            Self::Smb { tuned } => format!(
+            Self::Nfs { version, .. } => {
+                format!("mount -t nfs -o vers={version}{more} files:{EXPORT} {MOUNT}")
+            }
+            Self::Smb { options } => format!(
                 "mount -t cifs -o username=edge-agent,password={PASSWORD},uid={USER},gid={USER},\
-                 file_mode=0600,dir_mode=0700{}{options} //files/data /mnt",
-                if tuned { ",closetimeo=0" } else { "" }
+                 file_mode=0600,dir_mode=0700{options}{more} //files/data {MOUNT}"
             ),
         }
     }
@@ -65,7 +86,7 @@ impl Share {
 /// The bridges have fixed addresses: otherwise taking one port off changes the bridge's, and
 /// cuts the others off for seconds.
 pub(crate) fn prepare() {
-    run("modprobe -a nfsd nfsv4 cifs veth bridge loop ext4");
+    run("modprobe -a nfsd nfsv3 nfsv4 cifs veth bridge loop ext4");
     let disk = fs::File::create("/tmp/disk").expect("room in memory");
     disk.set_len(192 << 20).expect("room in memory");
     run("mkfs.ext4 -q /tmp/disk && mount -o loop /tmp/disk /export");
@@ -87,20 +108,27 @@ pub(crate) fn prepare() {
 /// Starts the server of a share for the first time.
 pub(crate) fn begin(share: Share) {
     match share {
-        Share::Nfs(lease_s) => {
+        Share::Nfs { lease_s, .. } => {
             run("mount -t nfsd nfsd /proc/fs/nfsd && \
                  mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs");
             for file in ["nfsv4leasetime", "nfsv4gracetime"] {
                 let path = format!("/proc/fs/nfsd/{file}");
                 fs::write(path, lease_s.to_string()).expect("nfsd takes its times");
             }
-            run("nfsdcld && rpc.mountd -N 3");
             fs::write("/etc/exports", "").expect("the machine is ours");
+            if share.is_nfs3() {
+                fs::write("/proc/sys/fs/nfs/nlm_grace_period", "5").expect("lockd takes its time");
+                run("mkdir -p /run/rpcbind && rpcbind -w && rpc.statd --no-notify");
+                run("nfsdcld && rpc.mountd");
+            } else {
+                run("nfsdcld && rpc.mountd -N 3");
+            }
         }
-        Share::Smb { .. } => {
+        Share::Smb { options } => {
+            let unix = if options == ",posix" { "smb3 unix extensions = yes\n" } else { "" };
             let settings = format!(
                 "[global]\nworkgroup = WORKGROUP\nserver role = standalone server\n\
-                 disable netbios = yes\nsmb ports = 445\nload printers = no\n\
+                 disable netbios = yes\nsmb ports = 445\nload printers = no\n{unix}\
                  log file = /var/log/samba/log.%m\n\
                  [data]\npath = {EXPORT}\nread only = no\n"
             );
@@ -111,7 +139,7 @@ pub(crate) fn begin(share: Share) {
         }
     }
     start(share);
-    if matches!(share, Share::Nfs(_)) {
+    if matches!(share, Share::Nfs { .. }) {
         // nobody has anything to reclaim yet
         fs::write("/proc/fs/nfsd/v4_end_grace", "Y").expect("nfsd can end its grace");
     }
@@ -120,10 +148,11 @@ pub(crate) fn begin(share: Share) {
 /// Starts a server that was stopped.
 pub(crate) fn start(share: Share) {
     match share {
-        Share::Nfs(_) => {
+        Share::Nfs { .. } => {
+            let versions = if share.is_nfs3() { "" } else { "-N 3" };
             run(&format!(
                 "exportfs -i -o rw,no_root_squash,no_subtree_check '*:{EXPORT}' && \
-                 rpc.nfsd -N 3 8"
+                 rpc.nfsd {versions} 8"
             ));
         }
         Share::Smb { .. } => {
@@ -136,16 +165,55 @@ pub(crate) fn start(share: Share) {
 /// Stops it: its clients are cut off, and what they held is forgotten.
 pub(crate) fn stop(share: Share) {
     match share {
-        Share::Nfs(_) => {
+        Share::Nfs { .. } => {
             run("rpc.nfsd 0 && exportfs -f");
         }
-        Share::Smb { .. } => {
-            let is_smbd = |name: &str| name.starts_with("smbd");
-            let all = || crate::support::processes::named(is_smbd);
-            crate::support::processes::signal("TERM", &all());
-            wait("smbd to end", || all().is_empty());
+        Share::Smb { .. } => end_smbd("TERM"),
+    }
+}
+
+/// The same while data is on its way: packets are lost first, and nobody says good-bye.
+pub(crate) fn crash(share: Share) {
+    run("ip link set storage down");
+    match share {
+        Share::Nfs { .. } => stop(share),
+        Share::Smb { .. } => end_smbd("KILL"),
+    }
+    run("ip link set storage up");
+}
+
+fn end_smbd(signal: &str) {
+    let is_smbd = |name: &str| name.starts_with("smbd");
+    let all = || crate::support::processes::named(is_smbd);
+    crate::support::processes::signal(signal, &all());
+    wait("smbd to end", || all().is_empty());
+}
+
+/// Fills the file system that is exported, to the last block; gives what is to be deleted.
+pub(crate) fn fill() -> PathBuf {
+    let path = PathBuf::from(EXPORT).join("filling");
+    // what does not fit is the purpose
+    let _ = try_run(&[], &format!("cat /dev/zero >{}; sync", path.display()));
+    path
+}
+
+/// What knfsd keeps for its clients: kind (`open`, `lock`, `deleg`, `layout`) and file
+/// (`/proc/fs/nfsd/clients/*/states`).
+pub(crate) fn kept() -> Vec<(String, String)> {
+    let mut kept = Vec::new();
+    for client in fs::read_dir("/proc/fs/nfsd/clients").expect("knfsd runs").flatten() {
+        // a client may go meanwhile
+        let states = fs::read_to_string(client.path().join("states")).unwrap_or_default();
+        for state in states.lines() {
+            let field =
+                |name| state.split(name).nth(1).and_then(|rest| rest.split([',', ' ', '"']).next());
+            if let Some(kind) = field("type: ") {
+                let file = field("filename: \"").unwrap_or_default();
+                kept.push((kind.to_owned(), file.to_owned()));
+            }
         }
     }
+    kept
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) {

@@ -16,17 +16,17 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::binary;
 use support::receiver::Receiver;
 use support::site::{Plan, Site};
 
 /// A site for this receiver; `change` has the last word on its configuration.
 fn site(receiver: &Receiver, plan: &Plan, change: impl FnOnce(&mut Value)) -> Site {
-    let binary = Path::new(env!("CARGO_BIN_EXE_edge-agent"));
+    let binary = &binary::under_test(env!("CARGO_BIN_EXE_edge-agent"));
     let site = Site::new(binary, receiver, plan);
     configure(&site, change);
     site

@@ -173,8 +173,8 @@ impl World {
         let others = self.nodes.iter().filter(|node| node.life.place != place);
         let mut standing_by =
             others.clone().filter(|node| node.is_well(self.now_ms) && node.keeper.is_some());
-        let well =
-            standing_by.next().is_some() && others.clone().all(|node| node.is_well(self.now_ms));
+        let well = standing_by.any(|node| node.tries_lock)
+            && others.clone().all(|node| node.is_well(self.now_ms));
         let node = &self.nodes[place];
         let gripped = node.keeper.as_ref().and_then(|keeper| keeper.grip);
         let alone = gripped.is_some_and(|(grip, inode)| {
@@ -219,8 +219,10 @@ impl World {
         let node = &mut self.nodes[place];
         node.up = false;
         node.collecting = None;
-        let grip = node.keeper.take().and_then(|keeper| keeper.grip).map(|(grip, _)| grip);
+        let held = node.keeper.take().and_then(|keeper| keeper.grip).map(|(grip, _)| grip);
         let uplink = node.uplink.take();
+        // the keeper may have gone before, and the uplink's copy be the last
+        let grip = held.or_else(|| uplink.as_ref().and_then(|uplink| uplink.grip));
         let lease_end_ms = node.lease_end_ms;
         let mut last_ms = 0;
         if let Some(uplink) = uplink.filter(|uplink| host_lives && !uplink.dying) {

@@ -174,6 +174,7 @@ impl World {
     // --- the lock -----------------------------------------------------------------------
 
     fn poll_lock(&mut self, life: Life, poll: Poll) -> Option<LockSeen> {
+        self.nodes[life.place].tries_lock = poll.lock == LockWish::Try;
         match poll.lock {
             LockWish::Leave => {
                 self.drop_grip(life.place);

@@ -197,6 +197,9 @@ fn what_failed_once_holds() {
         #[cfg(debug_assertions)]
         {
             let rule = words.next().expect("a rule, then the reason");
+            if rule == "-" {
+                continue;
+            }
             let shown = play(seed, planted::without(rule), false).broken.is_some();
             assert!(shown, "seed {seed} does not need {rule} any more: find another");
         }

@@ -131,6 +131,8 @@ pub(crate) struct Node {
     pub(crate) hung_until_ms: u64,
     pub(crate) unmounted_until_ms: u64,
     pub(crate) offline_until_ms: u64,
+    /// Its last poll tried the lock: it has not seen that this excludes nobody.
+    pub(crate) tries_lock: bool,
     /// The next operation fails.
     pub(crate) fails: Option<edge_agent::engine::share::ShareFault>,
     /// The stall that was told last began then.
@@ -159,6 +161,7 @@ impl Node {
             offline_until_ms: 0,
             fails: None,
             stall_told: false,
+            tries_lock: false,
         }
     }
 

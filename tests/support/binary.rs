@@ -4,8 +4,17 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Has cargo bring the binary up to date (it builds none for examples), and says where it is.
+/// What tests run: what cargo built for them, or what `EDGE_BINARY` names.
+pub fn under_test(built: &str) -> PathBuf {
+    env::var_os("EDGE_BINARY").map_or_else(|| built.into(), PathBuf::from)
+}
+
+/// Has cargo bring the binary up to date (it builds none for examples), and says where it is;
+/// `EDGE_BINARY` names another, such as one for another processor.
 pub fn beside_example() -> PathBuf {
+    if let Some(named) = env::var_os("EDGE_BINARY") {
+        return named.into();
+    }
     let own = env::current_exe().expect("binary: cannot tell where this program is");
     // target/<profile>/examples/<name>
     let folder = own.ancestors().nth(2).expect("an example has a folder above its own");

@@ -67,8 +67,9 @@ pub fn free_port() -> u16 {
 }
 
 fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let host = if headers.contains("Host: ") { "" } else { "Host: localhost\r\n" };
     let mut bytes = format!(
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        "{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
     )

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod processes;
 pub mod producer;
 pub mod receiver;
+pub mod scene;
 pub mod site;
 pub mod slow_link;
 pub mod trace;

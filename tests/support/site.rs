@@ -536,6 +536,10 @@ impl Drop for Site {
 
 impl Watch {
     fn run(&self) {
+        if std::env::var_os("EDGE_BINARY").is_some() {
+            // an emulator has threads of its own
+            return;
+        }
         while !self.stop.load(Ordering::Acquire) {
             let roots = lock(&self.roots).clone();
             for process in roots.iter().flat_map(|root| processes::tree(*root)) {
@@ -553,7 +557,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn configuration(url: &str, plan: &Plan) -> Value {
+/// A configuration that forwards there.
+pub fn configuration(url: &str, plan: &Plan) -> Value {
     json!({
         "version": 1,
         "site": "scratch",

@@ -52,6 +52,17 @@ impl Agent {
         self.hands.console.answer(connection, answer);
     }
 
+    /// What the init system is told.
+    pub(super) fn tell_service(&mut self) {
+        let now_ms = boottime_ms();
+        self.service.alive(now_ms);
+        if self.service.wants_status(now_ms) {
+            let mut status = self.engine.status(now_ms);
+            self.add_conditions(&mut status);
+            self.service.status(now_ms, &status);
+        }
+    }
+
     /// The conditions that the engine knows nothing of.
     fn add_conditions(&self, status: &mut Status) {
         let holds = [

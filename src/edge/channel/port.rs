@@ -69,8 +69,9 @@ impl Port {
         self.incoming.resize(frame.head + frame.body, 0);
         self.body_start = self.incoming.len();
         receive_all(self.socket.as_fd(), &mut self.incoming)?;
+        let head = parse_head(&self.incoming[..frame.head])?;
         self.body_start = frame.head;
-        parse_head(&self.incoming[..frame.head])
+        Ok(head)
     }
 
     /// The body of the frame last received; empty after an error.

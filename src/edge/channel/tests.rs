@@ -223,6 +223,15 @@ fn heads_of_another_type_are_refused() {
 }
 
 #[test]
+fn a_port_has_no_body_after_a_head_of_another_type() {
+    let (one, other) = pair().expect("pair");
+    let mut port = Port::new(other);
+    File::from(one).write_all(&raw(4 + 1 + 4, 1, b"\x05body")).expect("write");
+    assert_eq!(port.receive::<Head>().expect_err("refused").kind(), ErrorKind::InvalidData);
+    assert_eq!(port.body(), b"");
+}
+
+#[test]
 fn frames_too_large_are_refused_and_leave_the_channel_whole() {
     let (mut link, mut port) = link_and_port();
     let large = "x".repeat(FRAME_HEAD_MAX);

@@ -2,7 +2,8 @@
 //! trusted with them; a line for each thing, with what mends it.
 //!
 //! The share is looked at by a child, within [`SURVEY_MS_MAX`]; the cloud is asked by an uplink
-//! without a term, and before it the proxy by a child, each within `cloud.timeout_ms`.
+//! without a term, and before it the proxy by a child, each within `cloud.timeout_ms`. With `--peer`
+//! the share is tried together with another host that does the same, and the cloud is left alone.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,11 @@ use crate::edge::console::Token;
 use crate::edge::keeper::Place;
 use crate::edge::logging::Utc;
 use crate::edge::options::{Listen, Options};
-use crate::edge::share::{Level, Probe, Probed, probe};
+use crate::edge::share::{Level, Probe, Probed, probe, prove};
 use crate::edge::uplink::{self, UplinkAnswer};
 use crate::engine::cloud::{CloudOrder, CloudOutcome, CloudRequest, Verdict};
 use crate::engine::ident::SiteId;
-use crate::limits::{CERTIFICATE_WARN_MS, SURVEY_MS_MAX};
+use crate::limits::{CERTIFICATE_WARN_MS, PEER_WAIT_MS_MAX, SURVEY_MS_MAX};
 use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
 
@@ -52,6 +53,14 @@ impl Report {
         let _ = print(&format!("{word}  {text}\n"));
     }
 
+    /// What a child found.
+    fn say_probe(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let found = postcard::from_bytes::<Probe>(bytes);
+        let found = found.map_err(|error| Failure::Fault(error.to_string()))?;
+        self.say(found.level, &found.text);
+        Ok(())
+    }
+
     const fn code(&self) -> i32 {
         match (self.fails, self.fails_for_now) {
             (true, _) => exit::CONFIGURATION,
@@ -61,7 +70,7 @@ impl Report {
     }
 }
 
-pub(super) fn check(options: &Options) -> i32 {
+pub(super) fn check(options: &Options, with_peer: bool) -> i32 {
     let mut report = Report::default();
     check_system(&mut report);
     let place = Place {
@@ -75,6 +84,7 @@ pub(super) fn check(options: &Options) -> i32 {
         run_dir: options.run_dir.clone(),
     };
     match check_share(&place, &mut report) {
+        Ok(Some(_)) if with_peer => check_with_peer(&place, &mut report),
         Ok(Some(probed)) => {
             if let Some((config, setup)) = check_config(options, &probed, &mut report) {
                 check_console(options, &config, &probed.files, &mut report);
@@ -110,12 +120,7 @@ fn version_of(release: &str) -> Option<(u32, u32)> {
 fn check_share(place: &Place, report: &mut Report) -> Result<Option<Probed>, Failure> {
     let begin = Instant::now();
     let mut work = Work::begin("edge-check", |teller| {
-        let probed = probe(place, |found| {
-            let mut piece = [PROBE; 512];
-            let length = postcard::to_slice(&found, &mut piece[1..]).map(|bytes| bytes.len());
-            let told = length.map(|length| &piece[..=length]).map_err(|_| "a finding is too long");
-            teller.tell(told);
-        });
+        let probed = probe(place, |found| tell_probe(teller, &found));
         if let Some(Probed { site, files }) = probed {
             teller.tell(Ok(&[&[FILES], &site.0[..], files.to_bytes().as_slice()].concat()));
         }
@@ -128,15 +133,34 @@ fn check_share(place: &Place, report: &mut Report) -> Result<Option<Probed>, Fai
             piece => piece?,
         };
         match piece.as_deref().and_then(<[u8]>::split_first) {
-            Some((&PROBE, rest)) => {
-                let found = postcard::from_bytes::<Probe>(rest);
-                let found = found.map_err(|error| Failure::Fault(error.to_string()))?;
-                report.say(found.level, &found.text);
-            }
+            Some((&PROBE, rest)) => report.say_probe(rest)?,
             Some((_, rest)) => return Ok(read_probed(rest)),
             None => return Ok(None),
         }
     }
+}
+
+/// What only two hosts together can try, once this one has passed by itself.
+fn check_with_peer(place: &Place, report: &mut Report) {
+    let mut try_peer = || {
+        let mut work = Work::begin("edge-check", |teller| {
+            prove(&place.data_dir, |found| tell_probe(teller, &found));
+        })?;
+        while let Some(piece) = work.next(PEER_WAIT_MS_MAX + SURVEY_MS_MAX)? {
+            report.say_probe(piece.get(1..).unwrap_or_default())?;
+        }
+        Ok(())
+    };
+    if let Err::<(), Failure>(failure) = try_peer() {
+        report.say(Level::FailForNow, &format!("peer: {failure}"));
+    }
+}
+
+fn tell_probe(teller: &mut Teller, found: &Probe) {
+    let mut piece = [PROBE; 512];
+    let length = postcard::to_slice(found, &mut piece[1..]).map(|bytes| bytes.len());
+    let told = length.map(|length| &piece[..=length]).map_err(|_| "a finding is too long");
+    teller.tell(told);
 }
 
 fn read_probed(bytes: &[u8]) -> Option<Probed> {
@@ -233,6 +257,9 @@ fn check_console(options: &Options, config: &Config, files: &Files, report: &mut
         Some(None) => {
             let why = format!("console: {token_file}: {}", Token::EXPECTED);
             report.say(Level::Fail, &why);
+        }
+        None if is_for_others && options.console_token_file.is_some() => {
+            report.say(Level::Pass, "console: guarded by a token of this host");
         }
         None if is_for_others => {
             let why = format!(

@@ -7,7 +7,7 @@ use crate::engine::share::ShareFault;
 
 pub(super) fn init(options: &Options, new_id: bool) -> i32 {
     let path = options.data_dir.display();
-    match share::init(&options.data_dir, new_id) {
+    match share::init(&options.data_dir, new_id, options.require_network_share) {
         Ok(found) if options.site.is_some_and(|wanted| wanted != found) => {
             let why = format!("{path} is of site {found}, not of the one that --site-id names");
             fail(exit::CONFIGURATION, &why)

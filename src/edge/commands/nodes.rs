@@ -242,7 +242,7 @@ gw-2  standby  -     -          0.1.0    nfs4   -        /mnt/e
         let folder = std::env::temp_dir().join(format!("edge-nodes-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         assert!(matches!(pages(&folder), Err(Failure::Fault(_))));
-        share::init(&folder, false).expect("room");
+        share::init(&folder, false, false).expect("room");
         assert!(pages(&folder).expect("a data directory").is_empty());
         std::fs::remove_dir_all(&folder).expect("ours");
     }

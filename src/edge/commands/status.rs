@@ -21,8 +21,8 @@ enum Witness {
     Share,
 }
 
-pub(super) fn status(options: &Options, json: bool) -> i32 {
-    let (text, witness) = match gather(options) {
+pub(super) fn status(options: &Options, json: bool, local: bool) -> i32 {
+    let (text, witness) = match gather(options, local) {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -36,12 +36,16 @@ pub(super) fn status(options: &Options, json: bool) -> i32 {
 }
 
 /// The snapshot as JSON; or the exit code, everything said.
-fn gather(options: &Options) -> Result<(Vec<u8>, Witness), i32> {
+fn gather(options: &Options, local: bool) -> Result<(Vec<u8>, Witness), i32> {
     match ask(&options.run_dir, "GET /status.json", "") {
         Ok(reply) if reply.status == 200 => return Ok((reply.body, Witness::Agent)),
         Ok(reply) => {
             let why = format!("the agent answered with status {}", reply.status);
             return Err(fail(exit::TEMPORARY, &why));
+        }
+        Err(Failure::NoAgent) if local => {
+            let why = format!("no agent runs at {}", options.run_dir.display());
+            return Err(fail(exit::UNAVAILABLE, &why));
         }
         Err(Failure::NoAgent) => {}
         Err(failure @ Failure::Silent) => {

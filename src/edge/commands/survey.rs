@@ -105,7 +105,7 @@ mod tests {
         let own = NodeName::parse("gw-1").expect("a valid name");
         let missing = survey(&folder, &own).expect_err("there is none");
         assert!(matches!(missing, Failure::Fault(ref text) if !text.is_empty()), "{missing:?}");
-        let site = init(&folder, false).expect("room");
+        let site = init(&folder, false, false).expect("room");
         let text = survey(&folder, &own).expect("a snapshot");
         let snapshot = Snapshot::parse(&text).expect("a snapshot");
         assert_eq!(snapshot.site_id, site.to_string().as_str());

@@ -133,6 +133,13 @@ fn a_file_source_has_a_pattern_and_figures() {
 }
 
 #[test]
+fn what_bundles_begin_with_is_valid_in_a_data_directory() {
+    let text = include_bytes!("../../../config/datonis.json");
+    let config = parse(text, Origin::DataDirectory).expect("valid, but for its keys");
+    assert_eq!(config.cloud.kind, CloudKind::Datonis);
+}
+
+#[test]
 fn the_shipped_example_is_valid() {
     let text = include_bytes!("../../../config/edge.json");
     let config = parse(text, Origin::Named("config/edge.json")).expect("a valid example");

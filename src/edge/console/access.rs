@@ -3,12 +3,14 @@
 //! # Invariants
 //!
 //! - A1: the time that a comparison takes tells nothing of the token but its length.
-//! - A2: over TCP the Host is an address of ours, `localhost` or the host that we advertise,
-//!   never another name that somebody could have pointed at us (DNS rebinding).
+//! - A2: over TCP without a token the Host is an address, `localhost` or the host that we advertise,
+//!   never another name that somebody could have pointed at us (DNS rebinding). Which address does
+//!   not matter: a container's published port has another, and whoever asks by an address was
+//!   misled by no name. With a token any name will do: a browser shows it to no other name.
 //! - A3: no log line, answer or `Debug` text shows the token.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use subtle::ConstantTimeEq;
 
@@ -127,9 +129,9 @@ pub(super) struct Access {
 impl Access {
     /// Whether a Host is ours (A2); the port is not looked at: it may have been forwarded.
     pub(super) fn is_ours(&self, host: &[u8], origin: Origin) -> bool {
-        let Origin::Tcp(bound) = origin else {
+        if origin == Origin::Unix {
             return true;
-        };
+        }
         let Ok(host) = std::str::from_utf8(host) else {
             return false;
         };
@@ -138,14 +140,13 @@ impl Access {
         if name.eq_ignore_ascii_case("localhost") || is_advertised {
             return true;
         }
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-        let address = match bare {
-            Some(bare) => bare.parse().ok().map(IpAddr::V6),
-            None => name.parse().ok().map(IpAddr::V4),
-        };
-        address.is_some_and(|address| {
-            address.is_loopback() || address.to_canonical() == bound.ip().to_canonical()
-        })
+        if self.token.is_some() {
+            return !name.is_empty();
+        }
+        match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+            None => name.parse::<Ipv4Addr>().is_ok(),
+        }
     }
 }
 
@@ -243,6 +244,7 @@ mod tests {
             "[::1]",
             "10.0.0.5:8480",
             "[::ffff:10.0.0.5]",
+            "192.168.1.5:8480",
             "gw-1.plant",
             "gw-1.plant:8480",
         ] {
@@ -255,7 +257,6 @@ mod tests {
             "evil.example:8480",
             "localhost.evil.example",
             "gw-1.plant.evil.example",
-            "10.0.0.6:8480",
             "127.0.0.1.evil.example",
             "::1",
             "[::1",
@@ -266,6 +267,9 @@ mod tests {
             assert!(!access.is_ours(host.as_bytes(), bound), "{host}");
         }
         assert!(!Access::default().is_ours(b"", bound));
+        let guarded = Access { token: Token::read(b"0123456789abcdef"), ..Access::default() };
+        assert!(guarded.is_ours(b"gw-1:8480", bound) && guarded.is_ours(b"evil.example", bound));
+        assert!(!guarded.is_ours(b"", bound) && !guarded.is_ours(b":8480", bound));
         assert!(access.is_ours(b"anything", Origin::Unix));
     }
 

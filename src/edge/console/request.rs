@@ -187,7 +187,7 @@ fn find(
     if !fields.is_host_ours {
         return Err(Refusal::new(
             421,
-            "a Host of localhost, or the address or advertised host of this console",
+            "a Host of localhost, an address, or the advertised host of this console",
         ));
     }
     let path = target.split_once('?').map_or(target, |(path, _)| path);

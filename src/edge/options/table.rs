@@ -32,7 +32,7 @@ const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes,
 const RUN: &[Verb] = &[Verb::Run];
 const PLACE: &[Verb] = &[Verb::Run, Verb::Check];
 
-pub(super) static OPTIONS: [Known; 15] = [
+pub(super) static OPTIONS: [Known; 18] = [
     Known {
         long: "datadirpath",
         value: Some("PATH"),
@@ -69,6 +69,13 @@ pub(super) static OPTIONS: [Known; 15] = [
         help: "where the console listens; default: as\nedge.json says, or 127.0.0.1:8480",
     },
     Known {
+        long: "console-token-file",
+        value: Some("FILE"),
+        variable: Some("EDGE_CONSOLE_TOKEN_FILE"),
+        verbs: PLACE,
+        help: "the console's token if edge.json's file for it\nis not there; made if it is missing",
+    },
+    Known {
         long: "config",
         value: Some("FILE"),
         variable: Some("EDGE_CONFIG"),
@@ -100,7 +107,7 @@ pub(super) static OPTIONS: [Known; 15] = [
         long: "require-network-share",
         value: None,
         variable: Some("EDGE_REQUIRE_NETWORK_SHARE"),
-        verbs: PLACE,
+        verbs: SITE,
         help: "refuse a data directory on a local file system",
     },
     Known {
@@ -123,6 +130,20 @@ pub(super) static OPTIONS: [Known; 15] = [
         variable: None,
         verbs: &[Verb::Status, Verb::Declined],
         help: "print JSON: the snapshot, or a line for each\nrecord that is listed",
+    },
+    Known {
+        long: "local",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Status],
+        help: "ask this host's agent alone; 69 if none runs",
+    },
+    Known {
+        long: "peer",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Check],
+        help: "on two hosts at once: what the share does\nbetween them; they wait for each other",
     },
     Known {
         long: "once",

@@ -1,9 +1,11 @@
 //! What is changed on the share, told to a test.
 //!
 //! Every change goes through `file`, which notes it here. In builds with debug assertions a thread
-//! may have them recorded, to see what a crash would leave of them; in others there is nothing.
+//! may have them recorded, to see what a crash would leave of them, and may have a mishap befall it;
+//! in others there is nothing.
 
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 
 /// A change that succeeded.
@@ -39,6 +41,11 @@ pub enum Change {
         /// Which.
         inode: u64,
     },
+    /// A sync failed: what was written to this file may be durable or not, whatever comes later.
+    SyncFailed {
+        /// Which.
+        inode: u64,
+    },
     /// The names in a folder are durable.
     SyncNames(PathBuf),
     /// A file has a second name.
@@ -51,13 +58,53 @@ pub enum Change {
 
 #[cfg(debug_assertions)]
 mod record {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
+    use std::io;
     use std::os::unix::fs::MetadataExt;
+    use std::panic::resume_unwind;
 
     use super::{Change, File};
 
     thread_local! {
         static RECORDED: RefCell<Option<Vec<Change>>> = const { RefCell::new(None) };
+        static MISHAP: Cell<Option<(u64, Mishap)>> = const { Cell::new(None) };
+    }
+
+    /// What befalls a thread that is recorded.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Mishap {
+        /// A change is its last: from there on it unwinds, with this as the payload.
+        Killed,
+        /// A sync fails.
+        SyncFails,
+    }
+
+    /// After so many more changes, or syncs, this befalls the thread, once.
+    pub fn plan(mishap: Option<(u64, Mishap)>) {
+        MISHAP.set(mishap);
+    }
+
+    /// Whether it is time for this.
+    fn is_due(mishap: Mishap) -> bool {
+        match MISHAP.get() {
+            Some((0, planned)) if planned == mishap => {
+                MISHAP.set(None);
+                true
+            }
+            Some((after, planned)) if planned == mishap => {
+                MISHAP.set(Some((after - 1, planned)));
+                false
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    pub(super) fn befall_sync() -> io::Result<()> {
+        if is_due(Mishap::SyncFails) {
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        } else {
+            Ok(())
+        }
     }
 
     /// From now on this thread's changes are recorded.
@@ -77,6 +124,9 @@ mod record {
 
     pub(super) fn note(change: impl FnOnce() -> Change) {
         RECORDED.with_borrow_mut(|recorded| recorded.as_mut().map(|all| all.push(change())));
+        if is_due(Mishap::Killed) {
+            resume_unwind(Box::new(Mishap::Killed));
+        }
     }
 
     pub(super) fn inode(file: &File) -> u64 {
@@ -85,7 +135,14 @@ mod record {
 }
 
 #[cfg(debug_assertions)]
-pub use record::{begin, count, end};
+pub use record::{Mishap, begin, count, end, plan};
+
+/// Fails where a sync is to fail.
+pub(super) fn befall_sync() -> io::Result<()> {
+    #[cfg(debug_assertions)]
+    record::befall_sync()?;
+    Ok(())
+}
 
 /// Notes a change, if anybody asked.
 pub(super) fn note(change: impl FnOnce() -> Change) {

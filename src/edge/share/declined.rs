@@ -291,10 +291,9 @@ impl Store {
     fn begin(&mut self, root: &Root) -> Result<(), ShareError> {
         let folder = root.declined();
         directory::check_site(root)?;
-        let made = file::make_directory(&folder);
-        if made.map_err(|error| cannot("make", &folder, &error))? {
-            file::sync_directory(&root.path)?;
-        }
+        file::make_directory(&folder).map_err(|error| cannot("make", &folder, &error))?;
+        // also if it was there: an attempt before this one may have failed here
+        file::sync_directory(&root.path)?;
         self.number += 1;
         let name = Name { term: self.term, number: self.number };
         let path = name.path(root);
@@ -356,6 +355,10 @@ fn write(root: &Root, writer: &mut Writer) -> Result<(), ShareError> {
 /// Which records the newest files hold (X3). One that cannot be read, or made durable, is no
 /// reason to keep nothing any more.
 fn tail(root: &Root, files: &[Stored]) -> Known {
+    let mut known = Known::default();
+    if files.is_empty() || file::sync_directory(&root.declined()).is_err() {
+        return known;
+    }
     let forgotten = files::forgotten(root).unwrap_or(None);
     let mut bytes = 0;
     let within = |stored: &&Stored| {
@@ -365,7 +368,6 @@ fn tail(root: &Root, files: &[Stored]) -> Known {
     };
     let newest: Vec<_> =
         files.iter().rev().take(DECLINED_TAIL_FILES_MAX).take_while(within).collect();
-    let mut known = Known::default();
     for Stored { name, .. } in newest.into_iter().rev() {
         if let Ok(Content::Ours(held)) = files::read_durable(root, *name) {
             for (offset, entry) in entry::entries(FileOf { site: root.site, name: *name }, &held) {

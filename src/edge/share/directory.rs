@@ -8,6 +8,8 @@
 //! - D3: `edge.lock` is made in the same way where it is missing beside a whole `edge.terms`,
 //!   and never renamed, replaced or deleted.
 //! - D4: where a site id is expected, no directory is made.
+//! - D5: what is built on is durable. Whoever made it may have been killed before its name was
+//!   synced, so each opening syncs the names again: of `edge.terms` too.
 
 use std::fs::{self, File};
 use std::io;
@@ -254,6 +256,7 @@ fn make_terms(root: &Root, making: Making, expected: Option<SiteId>) -> Result<S
         return Err(no_terms(root));
     }
     let made = refuse_remains(root).and_then(|()| {
+        sync_ancestors(&root.path);
         let site = new_site(&root.path)?;
         link_new(root, &root.terms(), HeaderOf::Terms.encode(site), 1 + SLOTS)
     });
@@ -342,6 +345,13 @@ pub(super) fn check_folder(path: &Path) -> Result<(), ShareError> {
     }
 }
 
+/// D5: of the folders above. What cannot be synced is other people's.
+fn sync_ancestors(path: &Path) {
+    for folder in path.ancestors().skip(1) {
+        let _ = file::sync_directory(folder);
+    }
+}
+
 /// Makes the journal's folders where they are missing.
 pub(super) fn make_lanes(root: &Root) -> Result<(), ShareError> {
     let journal = root.path.join("journal");
@@ -355,12 +365,12 @@ pub(super) fn no_folder(path: &Path) -> ShareError {
     missing(format_args!("share: {name} is not a folder: move it away, and it is made anew"))
 }
 
+/// D5: synced also where nothing was missing.
 fn make_under(parent: &Path, directories: &[PathBuf]) -> Result<(), ShareError> {
-    let mut made = false;
     for path in directories {
-        made |= file::make_directory(path).map_err(|error| cannot("make", path, &error))?;
+        file::make_directory(path).map_err(|error| cannot("make", path, &error))?;
     }
-    if made { file::sync_directory(parent) } else { Ok(()) }
+    file::sync_directory(parent)
 }
 
 /// D3. Opened for writing, so that a share that cannot be written is known at once.

@@ -94,7 +94,8 @@ pub(super) fn fault_of(error: &io::Error) -> ShareFault {
 }
 
 /// The system's words, lower case and without its number.
-fn reason_of(error: &io::Error) -> std::string::String {
+/// The reason alone, as it stands in a text.
+pub(super) fn reason_of(error: &io::Error) -> std::string::String {
     let whole = error.to_string();
     let reason = whole.split(" (os error").next().unwrap_or_default();
     let mut letters = reason.chars();

@@ -8,6 +8,7 @@
 //! - F3: a damaged stretch that a whole group follows is set aside, counted once, and passed;
 //!   what nothing follows is a torn tail, and ends the segment.
 //! - F4: memory is one window, which holds the largest group, and the batch.
+//! - F5: the records from a cursor on are the same wherever the batches before began and ended.
 //!
 //! Not for: deciding which segment comes next.
 
@@ -92,7 +93,7 @@ impl Fetcher {
             return Ok(Some(FIRST_OFFSET));
         }
         // a header is durable before anything names the segment: this is no torn tail
-        self.pass(root, reader, order, 0, (0, true), seen)
+        self.pass(root, reader, order, 0, true, seen)
     }
 
     /// Takes records until the batch is full or something ends it.
@@ -104,7 +105,6 @@ impl Fetcher {
         mut offset: u32,
         seen: &mut Fetched,
     ) -> Result<(), ShareError> {
-        let mut last_seen = 0;
         loop {
             seen.next.offset = offset;
             let head = match reader.group_at(offset)? {
@@ -115,8 +115,7 @@ impl Fetcher {
                 }
                 Stand::Broken if seen.count > 0 => return Ok(()),
                 Stand::Broken => {
-                    let found = self.pass(root, reader, order, offset, (last_seen, false), seen)?;
-                    let Some(found) = found else {
+                    let Some(found) = self.pass(root, reader, order, offset, false, seen)? else {
                         seen.at_end = true;
                         return Ok(());
                     };
@@ -125,7 +124,6 @@ impl Fetcher {
                 }
             };
             let last = head.first_seq + u64::from(head.count) - 1;
-            last_seen = last_seen.max(last);
             if last >= seen.next.seq && !self.take(reader, order, head, offset, seen)? {
                 return Ok(());
             }
@@ -176,10 +174,10 @@ impl Fetcher {
         reader: &mut Reader,
         order: Fetch,
         from: u32,
-        (last_seen, is_all): (u64, bool),
+        is_all: bool,
         seen: &mut Fetched,
     ) -> Result<Option<u32>, ShareError> {
-        let found = reader.next_whole(from, last_seen)?;
+        let found = reader.next_whole(from)?;
         let durable = is_all || (order.end != u32::MAX && reader.end() == order.end);
         let Some(next) = found.or(durable.then_some(reader.end())) else {
             return Ok(None);

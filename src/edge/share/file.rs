@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::changes::{Change, note, note_of};
+use super::changes::{Change, befall_sync, note, note_of};
 use super::fault::cannot;
 use crate::engine::share::ShareError;
 
@@ -75,16 +75,23 @@ pub(super) fn cut(file: &File, length: u64) -> io::Result<()> {
 
 /// Makes what was written to a file durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {
-    file.sync_data()?;
-    note_of(file, |inode| Change::Sync { inode });
-    Ok(())
+    synced(file, file.sync_data())
 }
 
 /// The same, with all that is known of the file.
 pub(super) fn sync_all(file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    note_of(file, |inode| Change::Sync { inode });
-    Ok(())
+    synced(file, file.sync_all())
+}
+
+/// Notes what came of a sync. After a failed one nothing is known, and a later sync may succeed
+/// without a word on what this one has not written.
+fn synced(file: &File, outcome: io::Result<()>) -> io::Result<()> {
+    let outcome = outcome.and_then(|()| befall_sync());
+    note_of(file, |inode| match outcome {
+        Ok(()) => Change::Sync { inode },
+        Err(_) => Change::SyncFailed { inode },
+    });
+    outcome
 }
 
 /// Gives a file a second name, if nothing has that.
@@ -102,13 +109,13 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes one directory for us alone; one that is there is as good.
-pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => {
             note(|| Change::Folder(path.to_owned()));
-            Ok(true)
+            Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -137,7 +144,8 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 /// Makes the names in a directory durable. File systems that know no such thing are taken
 /// at their word: SMB and some FUSE servers answer EINVAL or ENOTSUP.
 pub(super) fn sync_directory(path: &Path) -> Result<(), ShareError> {
-    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    let synced =
+        File::open(path).and_then(|directory| directory.sync_all()).and_then(|()| befall_sync());
     match synced {
         Ok(()) => {
             note(|| Change::SyncNames(path.to_owned()));

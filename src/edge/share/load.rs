@@ -6,15 +6,15 @@
 //! - C2: nothing is judged: a configuration that cannot be taken is handed over all the same,
 //!   and the agent says what is wrong with it.
 //! - C3: the share's own failure is a failed order, never an empty configuration.
+//! - C4: they are opened in the share's way: an operator's edit waits for no host that vanished.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::directory::Root;
 use super::fault::{cannot, fault_of};
-use super::not_open;
+use super::ways::Ways;
+use super::{file, not_open};
 use crate::edge::config::{self, Files, Origin};
 use crate::edge::keeper::Place;
 use crate::engine::share::{ShareError, ShareFault};
@@ -28,9 +28,10 @@ pub(super) fn load(place: &Place, root: Option<&Root>) -> Result<Files, ShareErr
         (None, Some(root)) => (root.path.join("edge.json"), None),
         (None, None) => return Err(not_open()),
     };
+    let ways = root.map(|root| root.ways).unwrap_or_default();
     let mut files = Files::default();
     let needed = named.is_some();
-    files.config = take(&path, CONFIG_BYTES_MAX, needed, &mut files.fault)?;
+    files.config = take(ways, &path, CONFIG_BYTES_MAX, needed, &mut files.fault)?;
     let Some(bytes) = files.config.as_deref() else {
         return Ok(files);
     };
@@ -41,7 +42,7 @@ pub(super) fn load(place: &Place, root: Option<&Root>) -> Result<Files, ShareErr
     let folder = path.parent().unwrap_or(Path::new("."));
     let beside = config.named_files();
     let mut read = |name: &str, bytes_max, needed| {
-        take(&folder.join(name), bytes_max, needed, &mut files.fault)
+        take(ways, &folder.join(name), bytes_max, needed, &mut files.fault)
     };
     let secret_key = beside.secret_key;
     let secret_key =
@@ -56,12 +57,13 @@ pub(super) fn load(place: &Place, root: Option<&Root>) -> Result<Files, ShareErr
 /// A file's bytes. `None`: it is not there, or cannot be read; if it is needed, or it is there,
 /// the first such `fault` says why.
 fn take(
+    ways: Ways,
     path: &Path,
     bytes_max: usize,
     needed: bool,
     fault: &mut Option<String>,
 ) -> Result<Option<Vec<u8>>, ShareError> {
-    match read(path, bytes_max) {
+    match read(ways, path, bytes_max) {
         Ok(bytes) => return Ok(Some(bytes)),
         Err(error) if fault_of(&error) == ShareFault::Stale => {
             return Err(cannot("read", path, &error));
@@ -76,12 +78,12 @@ fn take(
 
 /// The bytes of a configuration file, for a command. May hang with the share.
 pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
-    read(path, CONFIG_BYTES_MAX)
+    read(Ways::default(), path, CONFIG_BYTES_MAX)
 }
 
 /// C1: opened without waiting, so that a pipe does not hold up the keeper.
-fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+fn read(ways: Ways, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let file = ways.open(|flags| file::open_with(path, flags | libc::O_NONBLOCK))?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

@@ -22,12 +22,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::directory::{Root, site_of};
-use super::fault::{cannot, fault_of, foreign, missing};
+use super::fault::{cannot, fault_of, foreign, missing, reason_of};
+use super::ways::UNUSED_OFFSET;
 use super::{file, mount};
 use crate::engine::share::{LockSeen, ShareError, ShareFault};
 use crate::engine::slot::HeaderOf;
 use crate::limits::LOCK_OFFSET;
-use crate::sys::lock::{TryLock, try_lock};
+use crate::sys::lock::{TryLock, has_no_locks, try_lock};
 
 /// The share lock as this process has it, or not.
 #[derive(Debug, Default)]
@@ -85,6 +86,8 @@ impl ShareLock {
                 Ok(LockSeen::Held { inode })
             }
             Err(error) if fault_of(&error) == ShareFault::Stale => Ok(LockSeen::Lost),
+            // then only silence counts, as where a lost host keeps it for good
+            Err(error) if has_no_locks(&error) => Ok(LockSeen::Busy),
             Err(error) => Err(cannot("lock", &path, &error)),
         }
     }
@@ -154,6 +157,14 @@ pub(super) fn check_header(root: &Root) -> Result<(), ShareError> {
     let path = root.lock();
     let file = root.open(&path).map_err(|error| cannot("open", &path, &error))?;
     readable_header(root, &file).map(|_| ())
+}
+
+/// Why the lock file cannot be locked at all, if that is so; tried at a byte that nobody locks.
+pub(super) fn gives_none_because(root: &Root) -> Option<String> {
+    let file = root.open_writable(&root.lock()).ok()?;
+    let error = try_lock(file.as_fd(), UNUSED_OFFSET).err().filter(has_no_locks)?;
+    let reason = reason_of(&error);
+    Some(format!("this share gives no locks ({reason}): mount one that does, or with locks"))
 }
 
 /// The lock, for who must be alone with a data directory for a moment.

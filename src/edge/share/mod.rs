@@ -25,6 +25,7 @@ mod load;
 mod lock;
 pub mod mount;
 mod nodes;
+mod peer;
 mod probe;
 mod proof;
 mod reader;
@@ -49,6 +50,7 @@ use fetch::Fetcher;
 pub use load::read_config;
 use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
+pub use peer::prove;
 pub use probe::{Level, Probe, Probed, probe};
 use segments::Writer;
 use terms::{LastWrite, Wrote};
@@ -95,7 +97,7 @@ impl Share {
             fetcher: Fetcher::default(),
             declined: declined::Store::default(),
             known: nodes::Known::new(),
-            last: None,
+            last: LastWrite::default(),
             uplink: None,
             files: Vec::new(),
         }
@@ -201,7 +203,10 @@ impl Share {
         self.place.may_create = false;
         self.root = Some(root);
         let free_bytes = self.free_bytes();
-        let mount = self.judge_mount();
+        let mut mount = self.judge_mount();
+        if let Some(why) = self.root.as_ref().and_then(lock::gives_none_because) {
+            mount.unsafe_because.get_or_insert(fault::cut(&why));
+        }
         Ok(ShareOutcome::Opened { site, class, free_bytes, mount })
     }
 
@@ -229,7 +234,7 @@ impl Share {
         self.writers = [None, None];
         self.fetcher.shrink();
         self.declined = declined::Store::default();
-        self.last = None;
+        self.last = LastWrite::default();
     }
 
     /// First the lock, then the slots: what is read under the lock is what counts.
@@ -283,7 +288,7 @@ impl Share {
 
     /// Only who wrote a slot has a term, and with it files of the declined store of its own.
     fn own_term(&self) -> Result<Term, ShareError> {
-        self.last.as_ref().map(|(term, _)| *term).ok_or_else(|| {
+        self.last.done.map(|(term, _)| term).ok_or_else(|| {
             let text = format_args!("share: cannot write declined/: no slot of ours was written");
             fault::said(ShareFault::Other, 0, text)
         })
@@ -349,13 +354,14 @@ fn replaced() -> ShareError {
 
 /// `edge-agent init`: makes a data directory, with the directories above it, and gives its
 /// site id. One that is there is left as it is; `new_id` gives one without any term, such as
-/// the copy of a fresh one, a site id of its own.
+/// the copy of a fresh one, a site id of its own. With `network` a file system of this host alone
+/// will not do.
 ///
 /// # Errors
 ///
 /// It cannot be made there, or holds something else; the text says what.
-pub fn init(path: &Path, new_id: bool) -> Result<SiteId, ShareError> {
-    let wanted = Wanted { path, making: Making::Parents, expected: None, network: false };
+pub fn init(path: &Path, new_id: bool, network: bool) -> Result<SiteId, ShareError> {
+    let wanted = Wanted { path, making: Making::Parents, expected: None, network };
     let there = directory::find(path).is_ok();
     let (mut root, _) = directory::open(wanted)?;
     if new_id && there {

@@ -21,6 +21,7 @@
 //! - N3: what fails keeps nothing else from being done: a page that cannot be read is left out,
 //!   unless none of the others' can; a folder that cannot be listed has the pages known before.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -71,6 +72,11 @@ pub struct HostMark {
     /// The place of the run directory, by [`mount::place_of`], its end as far as that fits;
     /// empty: unknown.
     pub run: String<PATH_MAX>,
+    /// Its program's file; empty: unknown.
+    pub program: String<PATH_MAX>,
+    /// The newest format of the data directory that its program reads and writes. 0, from before
+    /// this was said: 1. A program that knows a newer one than a live node writes the older.
+    pub format: u32,
 }
 
 impl HostMark {
@@ -87,6 +93,8 @@ impl HostMark {
             boot: fitting(fs::read_to_string(BOOT_ID).unwrap_or_default().trim()),
             path: fitting(&data_dir.to_string_lossy()),
             run: fitting(&run[end..]),
+            program: fitting(&env::current_exe().unwrap_or_default().to_string_lossy()),
+            format: FORMAT,
         }
     }
 
@@ -263,7 +271,7 @@ fn write(root: &Root, page: &NodePage) -> Result<(), ShareError> {
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         // somebody has deleted the folder, or all that was there
         directory::check_site(root)?;
-        opened = file::make_directory(&root.nodes()).and_then(|_| root.open_or_create(&path));
+        opened = file::make_directory(&root.nodes()).and_then(|()| root.open_or_create(&path));
     }
     opened
         .and_then(|file| {
@@ -327,6 +335,7 @@ mod tests {
     use super::*;
     use crate::engine::ident::{Role, ShareClass};
     use crate::engine::share::Wish;
+    use crate::limits::NODE_NAME_MAX;
 
     fn record(name: &str, beat: u32) -> NodeRecord {
         NodeRecord {
@@ -532,6 +541,21 @@ mod tests {
         let page = decode(&page_of(text)).expect("readable");
         assert_eq!((page.record.nonce, page.record.wall_ms), (5, 0));
         assert_eq!((page.host.path.as_str(), page.host.run.as_str()), ("/mnt/e", ""));
+    }
+
+    #[test]
+    fn the_longest_texts_fit_a_page_however_they_are_written() {
+        // two bytes each in JSON; there are no control characters
+        fn worst<const N: usize>() -> String<N> {
+            fitting(&"\"\u{1}".repeat(N))
+        }
+        let mut record = record(&"n".repeat(NODE_NAME_MAX), u32::MAX);
+        (record.version, record.advertise) = (worst(), worst());
+        let (name, machine, boot) = (worst(), worst(), worst());
+        let (path, run, program) = (worst(), worst(), worst());
+        let host = HostMark { name, machine, boot, path, run, program, format: u32::MAX };
+        let page = NodePage { record, host };
+        assert_eq!(decode(&encode(&page)), Some(page));
     }
 
     /// A whole page around a text.

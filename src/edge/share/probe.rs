@@ -304,10 +304,17 @@ fn differing(page: &nodes::NodePage, data_dir: &Path) -> Vec<std::string::String
         differs.push(format!("has version {version}, this node {ours}: upgrade the older one"));
     }
     let path = page.host.path.as_str();
-    let here = nodes::HostMark::of_this_host(data_dir, Path::new("")).path;
-    if path != here.as_str() {
+    let here = nodes::HostMark::of_this_host(data_dir, Path::new(""));
+    if path != here.path.as_str() {
         differs.push(format!(
-            "finds the data directory at {path}, this node at {here}: right if both are one"
+            "finds the data directory at {path}, this node at {}: right if both are one",
+            here.path
+        ));
+    }
+    let (theirs, program) = (page.host.program.as_str(), here.program.as_str());
+    if !theirs.is_empty() && !program.is_empty() && theirs != program {
+        differs.push(format!(
+            "runs {theirs}, this is {program}: nodes that are installed alike are upgraded alike"
         ));
     }
     differs
@@ -406,9 +413,13 @@ mod tests {
         assert!(differing(&page, &root.path).is_empty());
         page.record.version = String::try_from("0.0.1").expect("short");
         page.host.path = String::try_from("/mnt/other").expect("short");
+        page.host.program = String::try_from("/opt/edge-agent").expect("short");
         let differs = differing(&page, &root.path);
-        assert_eq!(differs.len(), 2, "{differs:?}");
+        assert_eq!(differs.len(), 3, "{differs:?}");
         assert!(differs[0].contains("0.0.1") && differs[1].contains("/mnt/other"));
+        assert!(differs[2].contains("/opt/edge-agent"));
+        page.host.program = String::new();
+        assert_eq!(differing(&page, &root.path).len(), 2, "an older version does not say");
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn verify_terms(
     if let Some(by) = newest.map(|newest| newest.term).filter(|&by| by > slot.term) {
         return Ok(ProofVerdict::Superseded { by });
     }
-    let heartbeat = last.filter(|last| last.0 == slot.term).map_or(0, |last| last.1);
+    let heartbeat = last.done.filter(|done| done.0 == slot.term).map_or(0, |done| done.1);
     let ours = terms::read(&file, &path, slot.term)?.is_some_and(|own| {
         own.term == slot.term && own.nonce == slot.nonce && own.heartbeat >= heartbeat
     });
@@ -150,7 +150,7 @@ mod tests {
         fn new() -> Self {
             let folder = Folder::new();
             let root = folder.root();
-            Self { folder, root, lock: ShareLock::default(), last: None }
+            Self { folder, root, lock: ShareLock::default(), last: LastWrite::default() }
         }
 
         fn locked() -> (Self, u64) {
@@ -226,7 +226,7 @@ mod tests {
         for by in [8, 9, 10, 7 + SLOTS] {
             let (mut master, inode) = Master::locked();
             assert_eq!(master.verdict(1, inode), ProofVerdict::Proven);
-            terms::write(&master.root, &slot(by, 1), &mut None).expect("written");
+            terms::write(&master.root, &slot(by, 1), &mut LastWrite::default()).expect("written");
             assert_eq!(master.verdict(2, inode), ProofVerdict::Superseded { by });
         }
     }
@@ -235,7 +235,7 @@ mod tests {
     fn a_page_taken_by_a_later_term_is_not_covered() {
         let (mut master, inode) = Master::locked();
         let by = 7 + SLOTS;
-        terms::write(&master.root, &slot(by, 1), &mut None).expect("written");
+        terms::write(&master.root, &slot(by, 1), &mut LastWrite::default()).expect("written");
         assert_eq!(master.verdict(1, inode), ProofVerdict::Superseded { by });
         let newest = terms::survey(&master.root).expect("surveyed").newest;
         assert_eq!(newest.map(|slot| slot.term), Some(by));
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!((lost.verdict, lost.lock), (ProofVerdict::LockLost, LockSeen::Lost));
         let newest = terms::survey(&master.root).expect("surveyed").newest;
         assert_eq!(newest.map(|slot| slot.heartbeat), Some(1), "R2");
-        terms::write(&master.root, &slot(8, 1), &mut None).expect("written");
+        terms::write(&master.root, &slot(8, 1), &mut LastWrite::default()).expect("written");
         assert_eq!(master.verdict(3, inode), ProofVerdict::Superseded { by: 8 });
     }
 

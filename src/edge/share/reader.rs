@@ -5,6 +5,8 @@
 //! - W1: a group is whole if its head is possible, its CRC right, and its lines are as many as it
 //!   says.
 //! - W2: memory is one window, which holds the largest group and the head of the next.
+//! - W3: what is found behind damage depends on the segment alone, not on what was read before:
+//!   else it would be read differently by where a batch began.
 
 use std::fs::File;
 use std::io;
@@ -120,12 +122,8 @@ impl Reader {
         Ok(&group[GROUP_HEAD_BYTES + head.marks as usize..head.group_bytes()])
     }
 
-    /// The next whole group behind `from` that begins after `last_seen`.
-    pub(super) fn next_whole(
-        &mut self,
-        from: u32,
-        last_seen: u64,
-    ) -> Result<Option<u32>, ShareError> {
+    /// The next whole group behind `from`, whatever its seqs (W3).
+    pub(super) fn next_whole(&mut self, from: u32) -> Result<Option<u32>, ShareError> {
         let mut offset = from + 1;
         while offset < self.end {
             let rest = self.view(offset, 1)?;
@@ -137,9 +135,7 @@ impl Reader {
                 continue;
             };
             offset += u32::try_from(skip).expect("W2");
-            if let Stand::Whole(head) = self.group_at(offset)?
-                && head.first_seq > last_seen
-            {
+            if let Stand::Whole(_) = self.group_at(offset)? {
                 return Ok(Some(offset));
             }
             offset += 1;

@@ -111,7 +111,8 @@ fn reopen_bare(
     {
         return Ok(file);
     }
-    let text = format_args!("journal: cannot create {}: it is there already", short_name(path));
+    let name = short_name(path);
+    let text = format_args!("journal: cannot create {name}: it is there already");
     Err(said(ShareFault::Other, libc::EEXIST, text))
 }
 

@@ -5,6 +5,8 @@
 //! - T1: a page that holds a valid copy of a higher term is never written.
 //! - T2: a page counts only for terms that belong to it; a damaged one says nothing.
 //! - T3: what a write or a sync returned is checked; neither is tried again here.
+//! - T4: a copy whose write or sync failed is the next one to be written: what is shown of it
+//!   may be in memory alone, and then the other copy is the newest durable one.
 
 use std::fs::File;
 use std::path::Path;
@@ -33,8 +35,14 @@ pub(super) enum Wrote {
     Replaced,
 }
 
-/// What this process wrote last: (term, heartbeat).
-pub(super) type LastWrite = Option<(Term, u64)>;
+/// What this process wrote last.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct LastWrite {
+    /// What is durable: (term, heartbeat).
+    pub(super) done: Option<(Term, u64)>,
+    /// T4: where a copy begins that may be shown and is perhaps not durable.
+    doubtful: Option<u64>,
+}
 
 /// Opens `edge.terms` afresh and checks that it is this site's.
 pub(super) fn open(root: &Root) -> Result<File, ShareError> {
@@ -142,19 +150,23 @@ pub(super) fn read_all(file: &File, path: &Path) -> Result<Survey, ShareError> {
 /// Writes a slot into the copy that does not hold the newest one, and syncs it (T1, T3).
 pub(super) fn write(root: &Root, slot: &Slot, last: &mut LastWrite) -> Result<Wrote, ShareError> {
     let (file, path) = (open_writable(root)?, root.terms());
-    let (there, offset) = stand(&file, &path, slot.term)?;
+    let (there, free) = stand(&file, &path, slot.term)?;
     let there = there.map_or((0, 0), |there| (there.term, there.heartbeat));
     if there.0 > slot.term {
         return Ok(Wrote::Superseded(there.0));
     }
-    if last.is_some_and(|last| last.0 == slot.term && there < last) {
+    if last.done.is_some_and(|done| done.0 == slot.term && there < done) {
         return Ok(Wrote::Replaced);
     }
+    let page = Slot::page_offset(slot.term);
+    let in_page = |at: &u64| (page..page + SLOT_BYTES as u64).contains(at);
+    let offset = last.doubtful.filter(in_page).unwrap_or(free);
+    last.doubtful = Some(offset);
     let mut copy = [0; COPY_BYTES];
     slot.encode(&mut copy);
     file::write_at(&file, &copy, offset).map_err(|error| cannot("write", &path, &error))?;
     file::sync(&file).map_err(|error| cannot("sync", &path, &error))?;
-    *last = Some((slot.term, slot.heartbeat));
+    *last = LastWrite { done: Some((slot.term, slot.heartbeat)), doubtful: None };
     Ok(Wrote::Slot)
 }
 
@@ -199,7 +211,7 @@ mod tests {
     use crate::engine::share::ShareFault;
 
     fn put(root: &Root, slot: &Slot) -> Wrote {
-        write(root, slot, &mut None).expect("written")
+        write(root, slot, &mut LastWrite::default()).expect("written")
     }
 
     #[test]
@@ -261,7 +273,7 @@ mod tests {
     fn a_page_that_went_back_is_another_file() {
         let folder = Folder::new();
         let root = folder.root();
-        let mut last = None;
+        let mut last = LastWrite::default();
         assert_eq!(write(&root, &slot(7, 1), &mut last).expect("written"), Wrote::Slot);
         let old = fs::read(root.terms()).expect("read");
         assert_eq!(write(&root, &slot(7, 2), &mut last).expect("written"), Wrote::Slot);

@@ -314,13 +314,13 @@ fn two_nodes_see_each_other() {
 fn init_makes_one_with_its_parents_and_then_leaves_it_alone() {
     let folder = Folder::new();
     let deep = folder.path.join("a/b");
-    let site = init(&deep, false).expect("made");
-    assert_eq!(init(&deep, false).expect("found"), site);
+    let site = init(&deep, false, false).expect("made");
+    assert_eq!(init(&deep, false, false).expect("found"), site);
     let looked = look(&deep).expect("looked");
     assert_eq!((looked.site, looked.newest), (site, None));
     fs::write(folder.path.join("a/other"), b"x").expect("written");
     assert_eq!(
-        init(&folder.path.join("a"), false).expect_err("foreign").fault,
+        init(&folder.path.join("a"), false, false).expect_err("foreign").fault,
         ShareFault::Missing
     );
     assert_eq!(look(&folder.path).expect_err("none").fault, ShareFault::Missing);
@@ -330,21 +330,21 @@ fn init_makes_one_with_its_parents_and_then_leaves_it_alone() {
 fn a_new_id_is_given_only_where_no_term_has_been() {
     let folder = Folder::new();
     let path = folder.path.as_path();
-    let first = init(path, true).expect("made");
-    let second = init(path, true).expect("renewed");
+    let first = init(path, true, false).expect("made");
+    let second = init(path, true, false).expect("renewed");
     assert_ne!(first, second);
     let mut a = share(&folder, "gw-1");
     polled(&mut a, LockWish::Try, 0);
-    let error = init(path, true).expect_err("in use");
+    let error = init(path, true, false).expect_err("in use");
     assert!(error.text.contains("in use"), "{error}");
     give(&mut a, ShareOrder::Claim { term: 1 });
     give(&mut a, ShareOrder::Release(None));
-    let error = init(path, true).expect_err("a term");
+    let error = init(path, true, false).expect_err("a term");
     assert!(error.text.contains("holds terms"), "{error}");
     assert_eq!(look(path).expect("looked").site, second);
     fs::remove_file(folder.path.join("claims/1")).expect("gone");
     announced(&mut a, slot(1, 1));
-    init(path, true).expect_err("a slot");
+    init(path, true, false).expect_err("a slot");
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn walk(
             }
             Stand::End => return Ok(()),
             Stand::Broken => {
-                let Some(next) = reader.next_whole(offset, report.last_seq)? else {
+                let Some(next) = reader.next_whole(offset)? else {
                     report.torn_bytes = u64::from(reader.end() - offset);
                     return Ok(());
                 };
@@ -312,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_came_before_is_no_damage_behind_damage_either() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let groups = [group(1, 3), group(4, 2), group(2, 4), group(6, 1)];
+        let path = segment(&root, 1, &groups);
+        let mut bytes = fs::read(&path).expect("read");
+        bytes[64 + groups[0].len() + 40] ^= 1;
+        fs::write(&path, &bytes).expect("written");
+        let found = reports(&folder).remove(0);
+        assert_eq!((found.records, found.missing, found.repeated), (6, 0, 2), "V1");
+        assert_eq!((found.damaged, found.damaged_bytes), (1, groups[1].len() as u64), "V1");
+    }
+
+    #[test]
     fn a_foreign_header_and_an_emptied_file_are_seen() {
         let folder = Folder::new();
         let root = folder.root();
@@ -336,7 +350,7 @@ mod tests {
         let mut released = slot(3, 1);
         released.state = SlotState::Released { reason: ReleaseReason::Stopped, successor: None };
         released.lanes[LANE.index()] = LaneMark { last_seq: 7, ..LaneMark::default() };
-        terms::write(&root, &released, &mut None).expect("written");
+        terms::write(&root, &released, &mut terms::LastWrite::default()).expect("written");
         let cut = Finding::Cut { lane: LANE, term: 3, missing: 4 };
         assert_eq!(findings(&folder)[1..], [cut]);
     }

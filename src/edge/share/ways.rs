@@ -17,7 +17,8 @@
 //!   one that nobody locks, so that nothing is sent. Nowhere else: on NFS an unlock may cost a lock
 //!   that is held.
 //! - Y2: on NFS every file of the data directory is opened for direct access, and then used like any
-//!   other: what is read and written goes through the page cache as ever.
+//!   other: what is read and written goes through the page cache as ever. A file that lies
+//!   elsewhere (a CA under `/etc`) and knows no direct access is opened without.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +29,7 @@ use crate::sys::direct::{self, DIRECT};
 use crate::sys::lock::unlock;
 
 /// A byte that nobody locks.
-const UNUSED_OFFSET: u64 = 1 << 40;
+pub(super) const UNUSED_OFFSET: u64 = 1 << 40;
 
 /// The ways of a share.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -65,7 +66,10 @@ impl Ways {
                 Ok(file)
             }
             Self::Nfs => {
-                let file = open(DIRECT)?;
+                let file = match open(DIRECT) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return open(0),
+                    opened => opened?,
+                };
                 direct::use_cache(file.as_fd())?;
                 Ok(file)
             }

@@ -34,6 +34,11 @@ impl Trial {
         };
         let batch = Batch { lane, fetched_ms: self.now_ms, fetched };
         self.forward.begin_job(self.now_ms, Job::Batch(batch), &settings);
+        self.hear(request, verdict, status)
+    }
+
+    fn hear(&mut self, request: u32, verdict: Verdict, status: u16) -> Settled {
+        let settings = Settings::default();
         let reason = Reason::try_from("why").expect("short");
         let outcome = CloudOutcome { request, verdict, status, retry_after_ms: None, reason };
         let settled = self.forward.settle(self.now_ms, &outcome, &settings, &mut self.replay);
@@ -75,6 +80,27 @@ fn an_alert_that_fails_holds_up_no_readings() {
         trial.forward.try_at_once();
         assert_eq!(trial.may_send(), (true, true), "the configuration changed");
     }
+}
+
+#[test]
+fn a_registration_counts_for_the_things_that_it_was_made_of() {
+    let mut trial = Trial::new();
+    let mut settings = Settings::default();
+    settings.alive_every_ms.push(60_000).expect("room");
+    settings.alive_every_ms.push(60_000).expect("room");
+    trial.forward.begin(0, &settings);
+    trial.send(Lane::Readings, Verdict::Accepted, 200);
+    let due = |trial: &Trial| trial.forward.thing_due(trial.now_ms);
+    for thing in [0, 1] {
+        assert_eq!(due(&trial), Some(CloudRequest::Register { thing }));
+        let request = trial.forward.next_request();
+        trial.forward.begin_job(trial.now_ms, Job::Register(thing), &settings);
+        if thing == 1 {
+            trial.forward.take_things(&settings);
+        }
+        trial.hear(request, Verdict::Accepted, 200);
+    }
+    assert_eq!(due(&trial), Some(CloudRequest::Register { thing: 0 }), "all of them anew");
 }
 
 #[test]

@@ -132,6 +132,21 @@ fn a_gap_ends_the_batch_before_it() {
 }
 
 #[test]
+fn what_follows_damage_is_read_the_same_wherever_a_batch_began() {
+    let folder = Folder::new();
+    let root = folder.root();
+    let groups = [group(1, 3), noise(40), group(2, 4), group(6, 1)];
+    segment(&root, &groups);
+    let damage = 64 + length(&groups[0]);
+    for offset in [0, 64, damage, damage + 40] {
+        let mut fetcher = Fetcher::default();
+        let seen = fetcher.fetch(&root, order(offset, 4)).expect("fetched");
+        assert_eq!((seen.first_seq, seen.count, seen.at_end), (4, 3, true), "F5: from {offset}");
+        assert_eq!(text(&fetcher), records(4, 6));
+    }
+}
+
+#[test]
 fn groups_written_twice_are_read_once() {
     let folder = Folder::new();
     let root = folder.root();

@@ -1,0 +1,391 @@
+//! Where two hosts meet on a share, and go on step by step.
+//!
+//! `.edge.peer` has a page for each of the two. A page is rewritten in place by its host alone and
+//! read by the other through a fresh open, as slots are: magic, nonce, the other's nonce, step, the
+//! values of this step and the one before, a count of beats, CRC-32C.
+//!
+//! # Invariants
+//!
+//! - M1: whoever made the file is the first host. Its page changes every [`PEER_BEAT_MS`] while it
+//!   waits; a file whose first page stands still for [`PEER_DEAD_MS`] was left behind, and is deleted.
+//! - M2: two hosts, no more: the first names the other's nonce, and a third finds another's there.
+//! - M3: who waits rewrites its page every [`PEER_BEAT_MS`]: an NFS client takes what it has cached for
+//!   new as long as the file's change attribute is the one of its own last write, and two writes
+//!   within a tick of the server's clock have the same.
+//! - M4: nobody begins step n + 1 before the other has begun step n, so the values of two steps are
+//!   enough, and both know what either found.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use super::super::directory::Root;
+use super::super::fault::{cannot, missing};
+use super::super::file;
+use crate::engine::codec::{CRC_32C, Reader, Writer};
+use crate::engine::share::ShareError;
+use crate::limits::{
+    PEER_BEAT_MS, PEER_DEAD_MS, PEER_LOOK_MS, PEER_SILENT_MS_MAX, PEER_WAIT_MS_MAX, SLOT_BYTES,
+};
+use crate::sys::clock::boottime_ms;
+use crate::sys::random::random_u64;
+
+const MAGIC: &[u8; 8] = b"EDGEPEER";
+const PAGE_BYTES: usize = 56;
+/// The step of a host that has ended before its time.
+const ENDED: u32 = u32::MAX;
+
+/// Which of the two a host is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    /// Made the file.
+    First,
+    /// Found it.
+    Second,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// As findings name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::First => "the first host",
+            Self::Second => "the second host",
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    const fn offset(self) -> u64 {
+        match self {
+            Self::First => 0,
+            Self::Second => SLOT_BYTES as u64,
+        }
+    }
+}
+
+/// What a host says.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Page {
+    nonce: u64,
+    /// The other's nonce; 0: nobody is there yet.
+    other: u64,
+    step: u32,
+    /// Of the steps with even and odd numbers (M4).
+    values: [u64; 2],
+    beat: u64,
+}
+
+impl Page {
+    fn to_bytes(self) -> [u8; PAGE_BYTES] {
+        let mut bytes = [0; PAGE_BYTES];
+        let mut out = Writer::new(&mut bytes[..PAGE_BYTES - 4]);
+        out.raw(MAGIC);
+        out.u64(self.nonce);
+        out.u64(self.other);
+        out.u32(self.step);
+        out.u64(self.values[0]);
+        out.u64(self.values[1]);
+        out.u64(self.beat);
+        let crc = CRC_32C.checksum(&bytes[..PAGE_BYTES - 4]);
+        bytes[PAGE_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (content, crc) = bytes.split_last_chunk::<4>()?;
+        let mut fields = Reader::new(content);
+        let is_ours = fields.raw::<8>() == *MAGIC;
+        let page = Self {
+            nonce: fields.u64(),
+            other: fields.u64(),
+            step: fields.u32(),
+            values: [fields.u64(), fields.u64()],
+            beat: fields.u64(),
+        };
+        let is_whole = CRC_32C.checksum(content) == u32::from_le_bytes(*crc);
+        (is_ours && is_whole && fields.is_whole()).then_some(page)
+    }
+}
+
+/// Two hosts, as one of them sees it.
+pub(super) struct Meeting<'a> {
+    root: &'a Root,
+    side: Side,
+    own: Page,
+}
+
+impl<'a> Meeting<'a> {
+    /// Waits until another host is there; `waiting` is called once if that takes time.
+    pub(super) fn begin(root: &'a Root, waiting: impl FnOnce()) -> Result<Self, ShareError> {
+        let nonce = random_u64().map_err(|error| cannot("meet at", &path_in(root), &error))?;
+        let mut meeting =
+            Self { root, side: Side::First, own: Page { nonce: nonce.max(1), ..Page::default() } };
+        let end_ms = boottime_ms() + u64::from(PEER_WAIT_MS_MAX);
+        while boottime_ms() < end_ms {
+            if meeting.make()? {
+                waiting();
+                meeting.wait_for_second(end_ms)?;
+                return Ok(meeting);
+            }
+            if let Some(first) = meeting.watch_first()? {
+                meeting.join(first)?;
+                return Ok(meeting);
+            }
+        }
+        Err(missing(format_args!("share: .edge.peer comes and goes: another host is at it")))
+    }
+
+    /// Which host we are.
+    pub(super) const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The nonce of the first host, which names the files of this meeting.
+    const fn nonce(&self) -> u64 {
+        match self.side {
+            Side::First => self.own.nonce,
+            Side::Second => self.own.other,
+        }
+    }
+
+    /// A scratch file of this meeting.
+    pub(super) fn scratch(&self, what: &str) -> PathBuf {
+        self.root.path.join(format!(".edge.peer.{:016x}.{what}", self.nonce()))
+    }
+
+    /// Begins the next step with a value, waits until the other has begun it, and gives its value.
+    pub(super) fn meet(&mut self, value: u64) -> Result<u64, ShareError> {
+        self.own.step += 1;
+        let (step, slot) = (self.own.step, (self.own.step % 2) as usize);
+        self.own.values[slot] = value;
+        self.publish()?;
+        let (there, limit_ms) = (self.side.other(), PEER_SILENT_MS_MAX);
+        let mut beat_ms = boottime_ms();
+        let end_ms = beat_ms + u64::from(limit_ms);
+        while boottime_ms() < end_ms {
+            let page = self.look(there)?.filter(|page| page.nonce == self.own.other);
+            match page.filter(|page| page.step >= step) {
+                Some(Page { step: ENDED, .. }) => {
+                    self.delete_all()?;
+                    let name = there.name();
+                    return Err(missing(format_args!("share: {name} has ended: see what it says")));
+                }
+                Some(page) => return Ok(page.values[slot]),
+                None => self.beat(&mut beat_ms)?,
+            }
+        }
+        let (name, seconds) = (there.name(), limit_ms / 1_000);
+        Err(missing(format_args!("share: {name} said nothing for {seconds} s")))
+    }
+
+    /// Both are done: deletes the files of this meeting, and what earlier ones left behind.
+    pub(super) fn end(mut self) -> Result<(), ShareError> {
+        match self.side {
+            Side::First => {
+                self.meet(0)?;
+                self.delete_all()
+            }
+            Side::Second => {
+                self.own.step += 1;
+                self.publish()
+            }
+        }
+    }
+
+    /// Tells the other that there is nothing to wait for.
+    pub(super) fn give_up(mut self) {
+        self.own.step = ENDED;
+        // where this fails, the other waits in vain
+        let _ = self.publish();
+    }
+
+    fn delete_all(&self) -> Result<(), ShareError> {
+        let mut ours = Vec::new();
+        file::names(&self.root.path, |name| {
+            if name.starts_with(".edge.peer.") {
+                ours.push(self.root.path.join(name));
+            }
+            Ok(())
+        })?;
+        ours.push(path_in(self.root));
+        ours.iter().try_for_each(|path| file::delete(path))
+    }
+
+    /// M1: makes the file; `false`: there is one.
+    fn make(&mut self) -> Result<bool, ShareError> {
+        let path = path_in(self.root);
+        match self.root.create_new(&path) {
+            Ok(made) => {
+                let written = file::write_at(&made, &[0; 2 * SLOT_BYTES], 0)
+                    .and_then(|()| file::write_at(&made, &self.own.to_bytes(), 0))
+                    .and_then(|()| file::sync(&made));
+                written.map_err(|error| cannot("write", &path, &error))?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(cannot("create", &path, &error)),
+        }
+    }
+
+    fn wait_for_second(&mut self, end_ms: u64) -> Result<(), ShareError> {
+        let mut beat_ms = 0;
+        while boottime_ms() < end_ms {
+            let second = self.look(Side::Second)?;
+            if let Some(second) = second.filter(|second| second.other == self.own.nonce) {
+                self.own.other = second.nonce;
+                return self.publish();
+            }
+            self.beat(&mut beat_ms)?;
+        }
+        self.delete_all()?;
+        let minutes = PEER_WAIT_MS_MAX / 60_000;
+        Err(missing(format_args!("share: no other host came within {minutes} minutes")))
+    }
+
+    /// M1: the first host's page, once it is seen to change; `None`: there is no such host, and
+    /// its file is deleted.
+    fn watch_first(&self) -> Result<Option<Page>, ShareError> {
+        let before = self.look(Side::First)?;
+        let end_ms = boottime_ms() + u64::from(PEER_DEAD_MS);
+        while boottime_ms() < end_ms {
+            pause(PEER_LOOK_MS);
+            let seen = self.look(Side::First)?;
+            if let Some(page) = seen.filter(|_| seen != before) {
+                return Ok(Some(page));
+            }
+        }
+        file::delete(&path_in(self.root))?;
+        Ok(None)
+    }
+
+    /// M2: says that we are there, and waits until the first takes us.
+    fn join(&mut self, first: Page) -> Result<(), ShareError> {
+        self.side = Side::Second;
+        self.own.other = first.nonce;
+        let taken = |page: &Page| page.nonce == first.nonce && page.other != 0;
+        let mut seen = Some(first);
+        let end_ms = boottime_ms() + u64::from(PEER_DEAD_MS);
+        while boottime_ms() < end_ms {
+            if let Some(page) = seen.filter(taken) {
+                if page.other == self.own.nonce {
+                    return Ok(());
+                }
+                break;
+            }
+            if self.own.beat == 0 {
+                self.own.beat = 1;
+                self.publish()?;
+            }
+            pause(PEER_LOOK_MS);
+            seen = self.look(Side::First)?;
+        }
+        Err(missing(format_args!("share: two other hosts are at it: begin when they are done")))
+    }
+
+    /// M3: waits a little, and shows that we do.
+    fn beat(&mut self, beat_ms: &mut u64) -> Result<(), ShareError> {
+        pause(PEER_LOOK_MS);
+        if boottime_ms() >= *beat_ms + u64::from(PEER_BEAT_MS) {
+            *beat_ms = boottime_ms();
+            self.own.beat += 1;
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self) -> Result<(), ShareError> {
+        let path = path_in(self.root);
+        let page = self.root.open_writable(&path).and_then(|page| {
+            file::write_at(&page, &self.own.to_bytes(), self.side.offset())?;
+            file::sync(&page)
+        });
+        page.map_err(|error| cannot("write", &path, &error))
+    }
+
+    /// A host's page; `None`: there is none that is whole.
+    fn look(&self, side: Side) -> Result<Option<Page>, ShareError> {
+        let path = path_in(self.root);
+        let mut bytes = [0; PAGE_BYTES];
+        let read =
+            self.root.open(&path).and_then(|page| file::read_at(&page, &mut bytes, side.offset()));
+        match read {
+            Ok(length) => Ok(Page::read(&bytes[..length])),
+            // a name that is new or gone may show late
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot("read", &path, &error)),
+        }
+    }
+}
+
+/// Waits for the other host.
+pub(super) fn pause(span_ms: u32) {
+    thread::sleep(Duration::from_millis(u64::from(span_ms)));
+}
+
+fn path_in(root: &Root) -> PathBuf {
+    root.path.join(".edge.peer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn a_page_reads_back_and_a_damaged_one_does_not() {
+        let page = Page { nonce: 1, other: 2, step: 3, values: [4, 5], beat: 6 };
+        let mut bytes = page.to_bytes();
+        assert_eq!(Page::read(&bytes), Some(page));
+        assert_eq!(Page::read(&bytes[..PAGE_BYTES - 1]), None);
+        for at in 0..PAGE_BYTES {
+            bytes[at] ^= 0x10;
+            assert_eq!(Page::read(&bytes), None, "byte {at}");
+            bytes[at] ^= 0x10;
+        }
+    }
+
+    #[test]
+    fn two_meet_and_each_knows_what_the_other_found() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let go = |root: &Root| {
+            let mut meeting = Meeting::begin(root, || {}).expect("M1");
+            let own = if meeting.side() == Side::First { 100 } else { 200 };
+            let told: Vec<_> = (0..5).map(|step| meeting.meet(own + step).expect("M4")).collect();
+            let expected: Vec<_> = (0..5).map(|step| 300 - own + step).collect();
+            assert_eq!(told, expected, "M4");
+            let side = meeting.side();
+            meeting.end().expect("done");
+            side
+        };
+        let sides = thread::scope(|scope| {
+            let second = scope.spawn(|| go(&root));
+            let first = go(&root);
+            [first, second.join().expect("no panic")]
+        });
+        assert!(sides.contains(&Side::First) && sides.contains(&Side::Second));
+        assert!(!path_in(&root).exists());
+    }
+
+    #[test]
+    fn a_file_that_was_left_behind_is_taken_away() {
+        let folder = Folder::new();
+        let root = folder.root();
+        std::fs::write(path_in(&root), b"left behind").expect("written");
+        std::fs::write(root.path.join(".edge.peer.0.lock"), b"").expect("written");
+        thread::scope(|scope| {
+            let other = scope.spawn(|| Meeting::begin(&root, || {}).and_then(Meeting::end));
+            Meeting::begin(&root, || {}).and_then(Meeting::end).expect("M1");
+            other.join().expect("no panic").expect("M1");
+        });
+        assert!(!root.path.join(".edge.peer.0.lock").exists());
+    }
+}
