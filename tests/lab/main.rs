@@ -91,12 +91,7 @@ fn machine() -> ExitCode {
         };
         worst = worst.max(judged);
     }
-    let word = match worst {
-        Judged::Passed => "passed",
-        Judged::Late => "late",
-        Judged::Failed => "failed",
-    };
-    println!("lab: {} {word}", share.name());
+    println!("lab: {} {}", share.name(), worst.word());
     ExitCode::from(worst as u8)
 }
 
@@ -109,7 +104,7 @@ fn try_cell(share: Share, name: &str, number: usize) -> Judged {
         Some(code) if code == Judged::Late as i32 => Judged::Late,
         Some(_) => Judged::Failed,
         None => {
-            println!("ROW|{}|{name}|failed|-|-|-", share.name());
+            println!("ROW|{}|{name}|-|-|-|-|failed", share.name());
             Judged::Failed
         }
     }

@@ -35,6 +35,17 @@ pub(crate) enum Judged {
     Failed,
 }
 
+impl Judged {
+    /// Its word in rows and reports.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Late => "late",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// How long it may take until the new master collects, and until its first request, in s.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
@@ -263,26 +274,28 @@ impl Scene {
         self.none("no request of a lower term starts after a higher one's (P1)", trace.as_ref());
         self.none("no process has a second thread", self.site.thread_faults().first());
         let late = self.is_late(bound);
+        let judged = match (self.failed, late) {
+            (true, _) => Judged::Failed,
+            (false, true) => Judged::Late,
+            (false, false) => Judged::Passed,
+        };
         let time = |span: Option<Span>| span.map_or("-".to_owned(), |span| span.to_string());
         println!(
-            "ROW|{}|{}|{}|{}|{repeated}|{missing}",
+            "ROW|{}|{}|{}|{}|{repeated}|{missing}|{}",
             self.share.name(),
             self.name,
             time(self.times.map(|times| times.0)),
             time(self.times.map(|times| times.1)),
+            judged.word(),
         );
-        if self.failed || late {
+        if judged != Judged::Passed {
             println!("{}\n{}", self.site.report(), self.receiver.ledger().tail());
         }
         for host in self.hosts.values() {
             host.heal(Link::Storage);
             host.heal(Link::Management);
         }
-        match (self.failed, late) {
-            (true, _) => Judged::Failed,
-            (false, true) => Judged::Late,
-            (false, false) => Judged::Passed,
-        }
+        judged
     }
 
     fn is_late(&self, bound: Option<Bound>) -> bool {

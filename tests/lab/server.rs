@@ -118,7 +118,8 @@ pub(crate) fn begin(share: Share) {
             fs::write("/etc/exports", "").expect("the machine is ours");
             if share.is_nfs3() {
                 fs::write("/proc/sys/fs/nfs/nlm_grace_period", "5").expect("lockd takes its time");
-                run("mkdir -p /run/rpcbind && rpcbind -w && rpc.statd --no-notify");
+                fs::create_dir_all("/run/rpcbind").expect("the machine is ours");
+                run("rpcbind -w && rpc.statd --no-notify");
                 run("nfsdcld && rpc.mountd");
             } else {
                 run("nfsdcld && rpc.mountd -N 3");
@@ -140,8 +141,8 @@ pub(crate) fn begin(share: Share) {
     }
     start(share);
     if matches!(share, Share::Nfs { .. }) {
-        // nobody has anything to reclaim yet
-        fs::write("/proc/fs/nfsd/v4_end_grace", "Y").expect("nfsd can end its grace");
+        // nobody has anything to reclaim yet; nfsd is busy until its grace has begun
+        wait("nfsd's grace to end", || fs::write("/proc/fs/nfsd/v4_end_grace", "Y").is_ok());
     }
 }
 

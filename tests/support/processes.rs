@@ -82,7 +82,8 @@ pub fn signal(name: &str, pids: &[u32]) {
 /// How many threads it has; `None`: it is gone.
 pub fn threads(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    field(&status, "Threads:")?.try_into().ok()
+    // the last has ended, its process not yet
+    field(&status, "Threads:")?.try_into().ok().filter(|count| *count > 0)
 }
 
 /// The most memory that a process ever had resident, in kB; `None`: it is gone.
