@@ -1,11 +1,8 @@
 //! Many changes of master, in order and not.
 
-use crate::bench::{Bench, NODES, PATIENCE, plan};
+use crate::bench::{Bench, NODES, plan};
 use crate::support::scene::is_long;
 use crate::support::site::Part;
-
-/// The clock says 1970 for so long.
-const CLOCK_WRONG: (&str, &str) = ("EDGE_WALL_WRONG_MS", "10000");
 
 /// Switchovers one after another, and every fourth time the master dies instead.
 pub(crate) fn switchovers_with_kills_in_between() {
@@ -33,27 +30,4 @@ pub(crate) fn switchovers_with_kills_in_between() {
     }
     bench.finish();
     println!("{rounds} changes of master");
-}
-
-/// A host's wall clock is decades behind and is set while it is master: clocks are for people, and
-/// no election goes by them.
-pub(crate) fn a_clock_that_is_set_under_its_master_changes_nothing() {
-    let mut bench = Bench::new(&plan());
-    bench.scene.site.start(NODES[0]);
-    let master = bench.site().wait_fenced(0);
-    bench.scene.site.start_in(NODES[1], &["--console", "off"], &[CLOCK_WRONG]);
-    bench.site().wait_standby(NODES[1]);
-    bench.produce();
-    bench.steady();
-    let mark = bench.scene.mark();
-    bench.scene.site.kill(NODES[0], Part::Agent);
-    let next = bench.site().wait_fenced(master.term);
-    assert_eq!(next.node, NODES[1]);
-    bench.scene.site.start(NODES[0]);
-    bench.scene.wait_delivery_since(mark);
-    bench.site().wait("the clock to be set", PATIENCE, |site| {
-        (site.said(NODES[1], "clock-invalid: over") > 0).then_some(())
-    });
-    assert_eq!(bench.finish(), next, "{}", bench.site().report());
-    bench.check_repeats(mark, 1);
 }
