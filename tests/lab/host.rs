@@ -112,19 +112,23 @@ impl Host {
 
     /// Mounts the share, with more options.
     pub(crate) fn mount(&self, share: Share, options: &str) {
-        if share.is_nfs3() {
-            self.prepare_locks();
-        }
+        self.prepare(share);
         self.run(&share.mount_line(options));
     }
 
-    /// NFS 3 has its locks from daemons of the host's own, once.
-    fn prepare_locks(&self) {
-        let state = format!("/tmp/nfs-{}", self.name);
+    /// What a host needs before it mounts: on NFS 3 the daemons that give it locks, once.
+    pub(crate) fn prepare(&self, share: Share) {
+        let state = PathBuf::from(format!("/tmp/nfs-{}", self.name));
+        if !share.is_nfs3() || state.exists() {
+            return;
+        }
+        for folder in ["sm", "sm.bak", "run/rpcbind"] {
+            fs::create_dir_all(state.join(folder)).expect("the machine is ours");
+        }
+        let state = state.display();
         self.run(&format!(
-            "[ -e {state} ] || {{ mkdir -p {state}/sm {state}/sm.bak /run/rpcbind && \
-             mount -t tmpfs tmpfs /run && mkdir -p /run/rpcbind && \
-             mount --bind {state} /var/lib/nfs && rpcbind -w && rpc.statd --no-notify; }}"
+            "mount --bind {state}/run /run && mount --bind {state} /var/lib/nfs && \
+             rpcbind -w && rpc.statd --no-notify"
         ));
     }
 

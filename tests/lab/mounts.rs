@@ -102,6 +102,7 @@ pub(crate) fn certified(scene: &mut Scene) {
 pub(crate) fn late_share(scene: &mut Scene) {
     let id = site_id(scene);
     for node in NODES {
+        scene.host(node).prepare(scene.share);
         scene.cut(node, &[Link::Storage]);
     }
     let lines: Vec<_> = NODES
