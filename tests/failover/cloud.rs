@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::binary;
 use crate::support::figures::ms;
 use crate::support::http::{ask_tcp, ask_unix, free_port};
 use crate::support::receiver::Behaviour;
@@ -92,6 +93,9 @@ fn check_answers(mut times: Vec<Duration>) {
     let late = times.iter().filter(|time| **time >= ANSWER).count();
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
     println!("console: {} answers, median {median:?}, worst {worst:?}, {late} late", times.len());
+    if binary::is_another() {
+        return;
+    }
     assert!(late * 50 <= times.len(), "{late} of {} answers took {ANSWER:?}", times.len());
     assert!(worst < Duration::from_secs(1), "an answer took {worst:?}");
 }

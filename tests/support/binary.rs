@@ -9,6 +9,12 @@ pub fn under_test(built: &str) -> PathBuf {
     env::var_os("EDGE_BINARY").map_or_else(|| built.into(), PathBuf::from)
 }
 
+/// Whether `EDGE_BINARY` names another, such as one that an emulator runs: that has threads of its
+/// own, and takes its time.
+pub fn is_another() -> bool {
+    env::var_os("EDGE_BINARY").is_some()
+}
+
 /// Has cargo bring the binary up to date (it builds none for examples), and says where it is;
 /// `EDGE_BINARY` names another, such as one for another processor.
 pub fn beside_example() -> PathBuf {

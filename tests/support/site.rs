@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::http::{Reply, ask_unix};
 use super::receiver::Receiver;
 use super::{ACCESS_KEY, ALERT_THING, HOST_THING, SECRET_KEY, THING};
-use super::{guard, processes};
+use super::{binary, guard, processes};
 
 /// How long a status is waited for: an agent that takes longer is broken.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
@@ -536,8 +536,7 @@ impl Drop for Site {
 
 impl Watch {
     fn run(&self) {
-        if std::env::var_os("EDGE_BINARY").is_some() {
-            // an emulator has threads of its own
+        if binary::is_another() {
             return;
         }
         while !self.stop.load(Ordering::Acquire) {
