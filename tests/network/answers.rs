@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::support::binary;
 use crate::support::certificates::{Authority, Certificate};
 use crate::support::receiver::Receiver;
 use crate::support::site::{Plan, Site};
@@ -150,8 +151,10 @@ fn serve(listener: &TcpListener, config: &Arc<ServerConfig>) {
 
 fn check(site: &Site) -> (i32, String) {
     let agent = site.command("check");
+    // an emulator needs more for itself
+    let limit = if binary::is_another() { "unlimited" } else { MEMORY_KB };
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", MEMORY_KB]).arg(agent.get_program());
+    limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", limit]).arg(agent.get_program());
     limited.args(agent.get_args()).arg("--datadirpath").arg(site.data());
     text_of(&limited.output().expect("the agent can be run"))
 }
