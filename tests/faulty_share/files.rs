@@ -203,8 +203,7 @@ impl Files {
     }
 
     /// Reads what a mount sees of an open file.
-    pub(crate) fn read(&self, side: Side, number: u64, at: u64, most: usize) -> Result<Vec<u8>> {
-        let open = self.opened(number)?;
+    pub(crate) fn read(&self, side: Side, open: &Open, at: u64, most: usize) -> Result<Vec<u8>> {
         let views = self.views();
         let mut bytes = read_up_to(&open.file, at, most)?;
         views.turn_back(side, open.inode, at, most, &mut bytes);
@@ -212,8 +211,7 @@ impl Files {
     }
 
     /// Writes to an open file.
-    pub(crate) fn write(&self, side: Side, number: u64, at: u64, bytes: &[u8]) -> Result<()> {
-        let open = self.opened(number)?;
+    pub(crate) fn write(&self, side: Side, open: &Open, at: u64, bytes: &[u8]) -> Result<()> {
         let mut views = self.views();
         if views.wants_writes() {
             let before = read_up_to(&open.file, at, bytes.len())?;

@@ -106,6 +106,16 @@ pub(crate) fn the_share_hangs_fails_and_is_late() {
     assert!(!at(&share, Side::A, "late").exists());
     wait_until("the create to be done", || at(&share, Side::A, "late").exists());
     assert_eq!(fs::read(at(&share, Side::A, "late")).expect("read"), b"", "its writer was gone");
+    share.heal_all();
+
+    share.impose(Side::B, Fault::of(&[Kind::Write], Deed::Late(5 * MOMENT)));
+    let writing = write_aside(at(&share, Side::B, "later"), "four");
+    wait_until("the write to be held", || share.holds(Side::B, Kind::Write, "later"));
+    share.bury(Side::B);
+    assert_eq!(errno(writing.join().expect("no panic")), Some(libc::EIO), "and it is closed");
+    let later = || fs::read(at(&share, Side::A, "later")).expect("read");
+    assert_eq!(later(), b"");
+    wait_until("the write to be done", || later() == b"four");
 }
 
 /// Names and bytes of one mount are unseen by the other for a while; exclusive creates see all.

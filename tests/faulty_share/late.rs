@@ -1,6 +1,13 @@
 //! What was asked of the share before a host was lost is done long after.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use edge_agent::engine::ident::Term;
+use edge_agent::engine::slot::Slot;
 
 use crate::bench::{Bench, NODES, PATIENCE, plan, seconds};
 use crate::gate::{Deed, Fault, Kind};
@@ -8,29 +15,68 @@ use crate::support::receiver::Behaviour;
 use crate::support::scene::is_long;
 use crate::support::site::{Master, Part};
 
+/// The bytes of a slot's page.
+const PAGE: usize = 4_096;
+
 /// How late: a write in flight completed 44 s after a cut.
 fn late() -> Deed {
     Deed::Late(seconds(8, 44))
 }
 
-/// Slots and journal of a dead master are written under its successor.
-pub(crate) fn what_a_dead_master_wrote_lands_late() {
+/// A dead master's slot is written under its successor.
+pub(crate) fn a_dead_masters_slot_lands_late() {
+    dead_master("edge.terms");
+}
+
+/// A group of a dead master is appended under its successor.
+pub(crate) fn a_dead_masters_group_lands_late() {
+    dead_master("journal/");
+}
+
+/// A write below this path is under way when its host is lost.
+fn dead_master(below: &'static str) {
     let (mut bench, master) = Bench::started(&plan());
     let (mark, side) = (bench.scene.mark(), Bench::side_of(&master.node));
-    bench.share.impose(side, Fault::of(&[Kind::Create, Kind::Write, Kind::Alter], late()));
+    // what is delivered is swept, and nobody would see what lands in it
+    bench.scene.receiver.behave(Behaviour::HangUp);
+    bench.wait_load();
+    bench.share.impose(side, Fault::of(&[Kind::Write], late()).below(below));
     bench.site().wait("a write under way", PATIENCE, |_| {
-        bench.share.holds(side, Kind::Write, "").then_some(())
+        bench.share.holds(side, Kind::Write, below).then_some(())
     });
     bench.lose(&master.node);
     let next = bench.site().wait_fenced(master.term);
     assert!(!bench.share.held().is_empty(), "landed before the takeover");
+    let before = written_by(&bench, master.term);
     bench.wait_landed();
+    let after = written_by(&bench, master.term);
+    let has_landed = after.iter().any(|(path, bytes)| before.get(path) != Some(bytes));
+    assert!(has_landed, "nothing has landed");
+    bench.scene.receiver.behave(Behaviour::Answer(200));
     bench.scene.wait_delivery_since(bench.scene.mark());
     bench.check_master(&next);
     bench.share.heal_all();
     bench.scene.site.start(&master.node);
     bench.finish();
     bench.check_repeats(mark, 1);
+}
+
+/// What this term's master alone writes: its slot's page, its segments.
+fn written_by(bench: &Bench, term: Term) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folder = bench.share.folder();
+    let slots = folder.join("edge.terms");
+    let page = usize::try_from(Slot::page_offset(term)).expect("it is small");
+    let bytes = fs::read(&slots).expect("it stands there")[page..page + PAGE].to_vec();
+    let mut written = BTreeMap::from([(slots, bytes)]);
+    for lane in ["readings", "alerts"] {
+        let names = fs::read_dir(folder.join("journal").join(lane)).expect("listed").flatten();
+        let is_its = |name: &OsString| name.to_string_lossy().starts_with(&format!("{term:08}-"));
+        for path in names.filter(|entry| is_its(&entry.file_name())).map(|entry| entry.path()) {
+            // it may be swept meanwhile
+            written.extend(fs::read(&path).ok().map(|bytes| (path, bytes)));
+        }
+    }
+    written
 }
 
 /// The exclusive create of a dead claimant is done when another has long made that name.

@@ -18,6 +18,7 @@ use fuser::{
 };
 
 use crate::answers::{BLOCK, NOT_AT_ALL, Refuse, attributes, say_attributes, say_done, say_entry};
+use crate::files::Open;
 use crate::gate::{Kind, Side};
 use crate::locks::{Asker, Span};
 use crate::server::Server;
@@ -49,17 +50,22 @@ impl Mount {
         self.server.pass((self.side, kind, path), reply, work, answer);
     }
 
-    /// The same for what is done to an open file.
+    /// The same for what is done to an open file. What waits keeps it, whoever closes it meanwhile.
     fn pass_open<R: Refuse + Send + 'static, T>(
         &self,
         kind: Kind,
         file: FileHandle,
         reply: R,
-        work: impl FnOnce(&Server) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Server, &Open) -> Result<T> + Send + 'static,
         answer: impl FnOnce(R, T) + Send + 'static,
     ) {
-        let path = self.server.files.opened(file.0).map(|open| open.path).unwrap_or_default();
-        self.pass(kind, &path, reply, work, answer);
+        match self.server.files.opened(file.0) {
+            Ok(open) => {
+                let path = open.path.clone();
+                self.pass(kind, &path, reply, move |server| work(server, &open), answer);
+            }
+            Err(error) => reply.refuse(error.into()),
+        }
     }
 
     fn name_in(&self, parent: INodeNo, name: &OsStr) -> PathBuf {
@@ -231,7 +237,8 @@ impl Filesystem for Mount {
         reply: ReplyData,
     ) {
         let side = self.side;
-        let work = move |server: &Server| server.files.read(side, file.0, offset, most as usize);
+        let most = most as usize;
+        let work = move |server: &Server, open: &Open| server.files.read(side, open, offset, most);
         self.pass_open(Kind::Read, file, reply, work, |reply, bytes| reply.data(&bytes));
     }
 
@@ -248,9 +255,9 @@ impl Filesystem for Mount {
         reply: ReplyWrite,
     ) {
         let (side, bytes) = (self.side, data.to_vec());
-        let work = move |server: &Server| {
+        let work = move |server: &Server, open: &Open| {
             server.check_lock(file.0)?;
-            server.files.write(side, file.0, offset, &bytes).map(|()| bytes.len())
+            server.files.write(side, open, offset, &bytes).map(|()| bytes.len())
         };
         self.pass_open(Kind::Write, file, reply, work, |reply, count| {
             reply.written(u32::try_from(count).expect("the kernel writes little at a time"));
@@ -278,7 +285,7 @@ impl Filesystem for Mount {
 
     fn fsync(&self, _: &Request, _: INodeNo, file: FileHandle, _: bool, reply: ReplyEmpty) {
         // no power fails here: what was written is there
-        let work = move |server: &Server| server.check_lock(file.0);
+        let work = move |server: &Server, _: &Open| server.check_lock(file.0);
         self.pass_open(Kind::Sync, file, reply, work, say_done);
     }
 
@@ -343,7 +350,7 @@ impl Filesystem for Mount {
     ) {
         let asker = Asker { side: self.side, owner: owner.0, file: file.0 };
         let span = Span { start, end };
-        let work = move |server: &Server| {
+        let work = move |server: &Server, _: &Open| {
             let mut locks = server.locks();
             if kind == libc::F_UNLCK {
                 locks.unlock(inode.0, asker, span);
