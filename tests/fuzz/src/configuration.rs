@@ -32,7 +32,12 @@ pub fn try_one(input: &[u8]) {
         }
         Err(fault) => {
             check_fault(&fault, input, FILE);
-            assert_eq!(inside, Err(Fault { file: "edge.json".into(), ..fault }));
+            let inside = inside.expect_err("no more is taken from the data directory");
+            check_fault(&inside, input, "edge.json");
+            // which is told first that standard output is not for it
+            let is_stdout = inside.field == "cloud.kind" && inside.problem.contains("stdout");
+            let same = Fault { file: "edge.json".into(), ..fault };
+            assert!(is_stdout || inside == same, "{inside} and {same}");
         }
     }
 }
