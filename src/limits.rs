@@ -173,6 +173,16 @@ pub const PATH_MAX: usize = 128;
 pub const THINGS_MAX: usize = 256;
 /// Sources of a configuration, of all things together.
 pub const SOURCES_MAX: usize = 1_024;
+/// Terms that a status names: what a page shows without scrolling far.
+pub const TERMS_SHOWN_MAX: usize = 16;
+/// Sources that a status shows, those that fail first.
+pub const SOURCES_SHOWN_MAX: usize = 32;
+/// Bytes of the reason for which a source fails, as a status shows it.
+pub const SOURCE_FAULT_MAX: usize = 120;
+/// The journal's depth is noted so often,
+pub const DEPTH_EVERY_MS: u32 = 60_000;
+/// and shown for so many times: an hour.
+pub const DEPTHS_SHOWN_MAX: usize = 60;
 /// Conditions that a status names.
 pub const CONDITIONS_MAX: usize = 32;
 /// Bytes of `edge.json`.
@@ -303,7 +313,7 @@ pub const REQUEST_HEAD_MAX: usize = 4 << 10;
 /// Bytes of a request's body.
 pub const REQUEST_BODY_MAX: usize = 256 << 10;
 /// Bytes of an answer.
-pub const REPLY_BYTES_MAX: usize = 32 << 10;
+pub const REPLY_BYTES_MAX: usize = 48 << 10;
 /// A connection that neither sends nor takes anything for so long is dropped.
 pub const CONNECTION_IDLE_MS: u32 = 10_000;
 /// A request is answered within this time or its connection is dropped.

@@ -25,6 +25,7 @@ use super::children;
 use super::cloud::{CloudSetup, certificate};
 use super::config::{self, Config, Files, Origin};
 use super::console::{Console, Token, host_token};
+use super::history::History;
 use super::hold::Hold;
 use super::keeper::{KeeperAnswer, Place};
 use super::options::{Listen, Options};
@@ -32,6 +33,7 @@ use super::service::Service;
 use super::sources::Sources;
 use super::uplink::UplinkAnswer;
 use super::wall::Wall;
+use crate::engine::ident::Lane;
 use crate::engine::planted::LeftOut;
 use crate::engine::settings::{Host, Settings};
 use crate::engine::share::ShareOutcome;
@@ -100,6 +102,8 @@ struct Agent {
     /// The console's token where the configuration has none.
     own_token: Option<Token>,
     service: Service,
+    history: History,
+    start_ms: u64,
     watched: Vec<PollFd>,
     lines: Vec<u8>,
 }
@@ -151,6 +155,8 @@ impl Agent {
             listen: options.console,
             own_token,
             service: Service::new(),
+            history: History::default(),
+            start_ms: boottime_ms(),
             watched: Vec::with_capacity(WATCHED_MAX),
             lines: Vec::new(),
         })
@@ -174,6 +180,7 @@ impl Agent {
             self.serve_console();
             self.read_sources();
             self.tell_own();
+            self.note_depth();
             self.event(Event::Tick);
             self.tell_service();
         }
@@ -212,6 +219,10 @@ impl Agent {
         let hands = &mut self.hands;
         self.engine.handle(now, event, &mut |effect| hands.perform(effect));
         self.settle();
+        for lane in Lane::ALL {
+            let (term, status) = self.engine.lane(lane);
+            self.hands.tally.look(lane, term, status);
+        }
     }
 
     fn now(&self) -> Now {
@@ -295,6 +306,8 @@ impl Agent {
         if answer.number != self.hands.number() {
             return;
         }
+        let is_failed = matches!(answer.outcome, ShareOutcome::Failed(_));
+        self.hands.tally.answered(boottime_ms(), is_failed);
         self.hands.land(answer.outcome == ShareOutcome::Done);
         if answer.outcome == ShareOutcome::Loaded {
             self.load();
@@ -304,8 +317,12 @@ impl Agent {
         }
         if let ShareOutcome::Opened { site, .. } = &answer.outcome {
             self.hands.pin(*site);
+            self.learn_terms();
         }
         self.event(Event::Share(&answer.outcome));
+        if let Some(slot) = self.engine.newest_slot() {
+            self.history.watch(boottime_ms(), slot);
+        }
     }
 
     fn take_uplink(&mut self) {
@@ -316,7 +333,10 @@ impl Agent {
                 Ok(Some(UplinkAnswer::Ready { locked })) => {
                     self.event(Event::UplinkReady { locked });
                 }
-                Ok(Some(UplinkAnswer::Outcome(outcome))) => self.event(Event::Cloud(&outcome)),
+                Ok(Some(UplinkAnswer::Outcome(outcome))) => {
+                    self.hands.tally.judged(boottime_ms(), outcome.verdict);
+                    self.event(Event::Cloud(&outcome));
+                }
                 Err(_) => Hands::cut(self.hands.uplink.as_mut()),
             }
         }

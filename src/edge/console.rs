@@ -1,5 +1,5 @@
-//! The HTTP/1.1 server in the agent's loop: status, health, readings, switchover, what is to be
-//! done about declined records.
+//! The HTTP/1.1 server in the agent's loop: page, status, metrics, health, readings, switchover,
+//! what is to be done about declined records.
 //!
 //! The agent's loop goes: [`Console::watch`], `poll(2)` until [`Console::deadline_ms`] at the
 //! latest, [`Console::turn`], then [`Console::next`] and [`Console::answer`] until there is
@@ -23,6 +23,8 @@ mod bodies;
 mod connection;
 mod host_token;
 mod listener;
+mod metrics;
+mod page;
 mod reply;
 mod request;
 mod stream;

@@ -63,7 +63,8 @@ pub struct KeeperOrder {
     pub order: ShareOrder,
 }
 
-/// The head of a frame to the agent. The files of `Loaded` are its body.
+/// The head of a frame to the agent. The files of `Loaded` are its body, or of `Opened` the newest
+/// terms' slots, which the engine does not hear of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeeperAnswer {
     /// The order's number.

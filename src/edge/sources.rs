@@ -26,11 +26,12 @@ use super::hold::Hold;
 use super::json::write_text;
 use super::value::{Figures, value};
 use crate::engine::notes::Alert;
+use crate::engine::status::{AgentStatus, SourceStatus};
 use crate::engine::telling::{Patience, Phase, Telling};
 use crate::limits::{
     CHILD_WAIT_MS_MAX, CHILD_WAIT_MS_MIN, METRIC_MAX, SOURCE_MS_MAX, SOURCE_TELL_HOLD_MS,
-    SOURCE_VALUE_MAX, SOURCE_WAIT_MS_MAX, SOURCE_WAIT_MS_MIN, SOURCES_TOLD_MAX, TELL_EVERY_MS,
-    THING_KEY_MAX,
+    SOURCE_VALUE_MAX, SOURCE_WAIT_MS_MAX, SOURCE_WAIT_MS_MIN, SOURCES_SHOWN_MAX, SOURCES_TOLD_MAX,
+    TELL_EVERY_MS, THING_KEY_MAX,
 };
 use crate::sys::process::Pid;
 
@@ -197,6 +198,18 @@ impl Sources {
         self.list.get(usize::from(source))?.last.as_ref()
     }
 
+    /// Some of them, those that fail first, for people.
+    pub fn show(&self, wall_ms: u64, status: &mut AgentStatus) {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        status.sources = count(self.list.len());
+        status.sources_failing = count(self.list.iter().filter(|one| one.is_failing).count());
+        status.sources_dropped = self.dropped;
+        let failing = self.list.iter().filter(|one| one.is_failing);
+        let rest = self.list.iter().filter(|one| !one.is_failing);
+        status.shown_sources =
+            failing.chain(rest).take(SOURCES_SHOWN_MAX).map(|one| one.status(wall_ms)).collect();
+    }
+
     /// Whether the collector has been at one source for longer than [`SOURCE_MS_MAX`]: it is
     /// to be killed.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
@@ -325,6 +338,18 @@ impl Source {
         lines.push(b':');
         lines.extend_from_slice(value.as_bytes());
         lines.extend_from_slice(b"}}\n");
+    }
+
+    fn status(&self, wall_ms: u64) -> SourceStatus {
+        let last = self.last.as_ref();
+        let fault = if self.is_failing { &self.fault } else { "" };
+        SourceStatus {
+            thing_key: self.thing_key.clone(),
+            metric: self.metric.clone(),
+            value: last.map_or_else(Text::new, |last| last.value.clone()),
+            age_ms: last.map_or(0, |last| wall_ms.saturating_sub(last.wall_ms)),
+            fault: clipped(format_args!("{fault}")),
+        }
     }
 
     fn failed(&mut self, fault: &str) {

@@ -454,7 +454,12 @@ impl Journal {
         self.lanes[lane.index()].swept = before;
     }
 
-    /// The lane at a glance.
+    /// Our term that the books are kept for; 0: none yet.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The lane at a glance; of its segments only a master knows the bytes.
     pub fn status(&self, lane: Lane) -> LaneStatus {
         let books = &self.lanes[lane.index()];
         LaneStatus {
@@ -466,6 +471,7 @@ impl Journal {
             declined: books.declined,
             dropped: books.dropped,
             damaged: books.damaged,
+            bytes: 0,
         }
     }
 

@@ -88,6 +88,11 @@ impl Room {
         self.bytes[lane.index()] += u64::from(bytes);
     }
 
+    /// Bytes of a lane.
+    pub fn lane_bytes(&self, lane: Lane) -> u64 {
+        self.bytes[lane.index()]
+    }
+
     /// Bytes of both lanes.
     pub fn bytes(&self) -> u64 {
         self.bytes[0] + self.bytes[1]

@@ -6,9 +6,10 @@ use heapless::{String, Vec};
 
 use super::distress::Condition;
 use super::forward::Presence;
-use super::ident::{Lane, NodeName};
+use super::ident::{Lane, NodeName, Term};
 use super::room::Told;
-use super::status::{MasterStatus, NodeStatus, ShareStatus, Status};
+use super::slot::Slot;
+use super::status::{AgentStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status};
 use super::{Engine, Stage};
 use crate::limits::{CONDITIONS_MAX, NODES_MAX};
 
@@ -24,6 +25,7 @@ impl Engine {
         Status {
             node: self.host.node.clone(),
             version: self.host.version.clone(),
+            alone: self.host.alone,
             site_id,
             role: self.role(),
             term: mandate.map_or(0, super::Mandate::term),
@@ -32,11 +34,31 @@ impl Engine {
             share: self.share_status(now_ms),
             master: self.master_status(now_ms),
             nodes: self.node_statuses(),
-            journal: Lane::ALL.map(|lane| self.journal.status(lane)),
+            journal: Lane::ALL.map(|lane| self.lane_status(lane)),
             declined: self.declined_status(),
             cloud: self.forward.status(now_ms, self.stage == Stage::Master),
             conditions: self.conditions(),
+            agent: AgentStatus::default(),
         }
+    }
+
+    /// A lane of the journal, and the term of ours that its counts belong to.
+    pub fn lane(&self, lane: Lane) -> (Term, LaneStatus) {
+        (self.journal.term(), self.lane_status(lane))
+    }
+
+    fn lane_status(&self, lane: Lane) -> LaneStatus {
+        let status = self.journal.status(lane);
+        if self.stage != Stage::Master {
+            return status;
+        }
+        let passed = u64::from(status.cursor.offset);
+        LaneStatus { bytes: self.room.lane_bytes(lane).saturating_sub(passed), ..status }
+    }
+
+    /// The newest slot that is known: our own while we have a term.
+    pub fn newest_slot(&self) -> Option<&Slot> {
+        self.mandate.as_ref().map(super::Mandate::slot).or(self.sight.newest())
     }
 
     /// The newest term's master by name, and where its console can be reached, for redirects.

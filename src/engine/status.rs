@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use super::cloud::Reason;
 use super::ident::{Cursor, NodeName, Role, ShareClass, Term};
-use crate::limits::{CONDITIONS_MAX, NODES_MAX};
+use crate::limits::{
+    CONDITIONS_MAX, CONFIG_NAME_MAX, DEPTHS_SHOWN_MAX, METRIC_MAX, NODES_MAX, SOURCE_FAULT_MAX,
+    SOURCE_VALUE_MAX, SOURCES_SHOWN_MAX, TERMS_SHOWN_MAX, THING_KEY_MAX,
+};
 
 /// The site at a glance, as this node sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +19,8 @@ pub struct Status {
     pub node: NodeName,
     /// Its version.
     pub version: String<16>,
+    /// Whether it runs without other nodes, on a data directory of its own.
+    pub alone: bool,
     /// The site id, 32 hex digits; empty while no data directory is open.
     pub site_id: String<32>,
     /// What this node is doing.
@@ -40,6 +45,66 @@ pub struct Status {
     pub cloud: CloudStatus,
     /// Names of the conditions that hold now.
     pub conditions: Vec<&'static str, CONDITIONS_MAX>,
+    /// What the agent adds to the engine's snapshot.
+    pub agent: AgentStatus,
+}
+
+/// What the agent knows beside its engine.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AgentStatus {
+    /// The site's name, as its configuration says; empty: there is none.
+    pub site: String<CONFIG_NAME_MAX>,
+    /// Its wall clock.
+    pub wall_ms: u64,
+    /// For how long it has run.
+    pub up_ms: u64,
+    /// The newest terms that it knows of, the newest first.
+    pub terms: Vec<TermStatus, TERMS_SHOWN_MAX>,
+    /// Bytes of the journal that wait, at the end of each of the last minutes, the newest last;
+    /// `null`: another node was master.
+    pub depths: Vec<Option<u64>, DEPTHS_SHOWN_MAX>,
+    /// Sources of the configuration.
+    pub sources: u32,
+    /// Those of them that fail.
+    pub sources_failing: u32,
+    /// Values of sources for which there was no room since the agent's start.
+    pub sources_dropped: u64,
+    /// Some of them, those that fail first; none while another node is master.
+    pub shown_sources: Vec<SourceStatus, SOURCES_SHOWN_MAX>,
+}
+
+/// A term of the site.
+#[derive(Clone, Debug, Serialize)]
+pub struct TermStatus {
+    /// Its number.
+    pub term: Term,
+    /// Its master.
+    pub node: NodeName,
+    /// `claiming`, `active` or `released`.
+    pub state: &'static str,
+    /// Why it was released; empty: it was not.
+    pub reason: &'static str,
+    /// Wall time of its start, by its master's clock.
+    pub started_wall_ms: u64,
+    /// Wall time of its release, by its master's clock; 0: it was not released.
+    pub ended_wall_ms: u64,
+    /// For how long nobody was master before it; `null`: not known.
+    pub gap_ms: Option<u64>,
+}
+
+/// A source, as it was last read.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceStatus {
+    /// Whose it is.
+    pub thing_key: String<THING_KEY_MAX>,
+    /// What it measures.
+    pub metric: String<METRIC_MAX>,
+    /// The last value; empty: there was none.
+    pub value: String<SOURCE_VALUE_MAX>,
+    /// How old it is.
+    pub age_ms: u64,
+    /// Why it fails; empty: it does not.
+    pub fault: String<SOURCE_FAULT_MAX>,
 }
 
 /// The share.
@@ -116,6 +181,8 @@ pub struct LaneStatus {
     pub dropped: u64,
     /// Damaged stretches of the journal that were set aside.
     pub damaged: u64,
+    /// Bytes of its segments from the cursor on, while master.
+    pub bytes: u64,
 }
 
 /// The declined store.

@@ -141,13 +141,15 @@ impl Scene {
         self.settle(nodes, &master)
     }
 
-    /// Waits until the others stand by, the master holds the lock and batches arrive.
+    /// Waits until the others stand by, the master holds the lock if the share has one, and batches
+    /// arrive.
     pub(crate) fn settle(&mut self, nodes: &[&str], master: &Master) -> Master {
         for node in nodes.iter().filter(|node| **node != master.node) {
             self.site.wait_standby(node);
         }
+        let has_lock = !self.share.is_unsafe();
         let settled = self.site.wait("a fenced master that holds the lock", 90, |site| {
-            let locked = site.status(&master.node)?["share"]["locked"] == true;
+            let locked = site.status(&master.node)?["share"]["locked"] == has_lock;
             site.mastership(&master.node).filter(|master| locked && master.fenced)
         });
         self.wait_flow();

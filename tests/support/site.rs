@@ -453,7 +453,8 @@ impl Site {
 
     /// Waits for a master of a term above this one, free to forward.
     pub fn wait_fenced(&self, above: u32) -> Master {
-        self.wait(&format!("a fenced master above term {above}"), 60, |site| {
+        // longer than `seize_ms`: without a lock to be had a first master waits so long
+        self.wait(&format!("a fenced master above term {above}"), 90, |site| {
             site.masters().into_iter().find(|master| master.fenced && master.term > above)
         })
     }

@@ -21,6 +21,7 @@ use super::super::config::Config;
 use super::super::console::Console;
 use super::super::gather::{Full, Gather};
 use super::super::keeper::{self, KeeperOrder, Place};
+use super::super::tally::Tally;
 use super::super::uplink;
 use crate::engine::cloud::CloudOrder;
 use crate::engine::ident::{Lane, NodeName, SiteId, Term};
@@ -86,6 +87,7 @@ pub(super) struct Hands {
     pub(super) collecting: Option<Term>,
     pub(super) soon: Deque<Soon, SOON_MAX>,
     pub(super) exiting: bool,
+    pub(super) tally: Tally,
     /// The lane whose groups are with the keeper.
     flying: Option<Lane>,
     lease: Lease,
@@ -116,6 +118,7 @@ impl Hands {
             collecting: None,
             soon: Deque::new(),
             exiting: false,
+            tally: Tally::default(),
             flying: None,
             lease,
             uplink_socket: None,
@@ -241,6 +244,7 @@ impl Hands {
     fn order_keeper(&mut self, order: ShareOrder) {
         self.number = self.number.wrapping_add(1);
         self.flying = None;
+        self.tally.ordered(boottime_ms());
         let Some(link) = self.keeper.as_mut().and_then(|keeper| keeper.link.as_mut()) else {
             return;
         };
@@ -311,6 +315,7 @@ impl Hands {
     }
 
     fn order_uplink(&mut self, order: &CloudOrder) {
+        self.tally.asked(boottime_ms());
         let link = self.uplink.as_mut().and_then(|uplink| uplink.link.as_mut());
         if let Some(Err(error)) = link.map(|link| link.send(order, &[], None)) {
             log::error!("uplink: cannot be ordered: {error}");

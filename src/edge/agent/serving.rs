@@ -1,5 +1,7 @@
 //! What the console's clients ask, answered.
 
+use heapless::{String, Vec};
+
 use super::super::config;
 use super::super::console::{Answer, Ask, ConnectionId};
 use super::super::intake::{self, Refusal};
@@ -9,8 +11,10 @@ use super::Agent;
 use super::telling::CERTIFICATE_EXPIRING;
 use crate::engine::Event;
 use crate::engine::ident::{Lane, NodeName};
+use crate::engine::slot::Slot;
 use crate::engine::status::{DeclinedStatus, Status};
 use crate::engine::store::StoreRefusal;
+use crate::limits::TERMS_SHOWN_MAX;
 use crate::sys::clock::boottime_ms;
 
 const NO_CLOCK: &str =
@@ -20,7 +24,8 @@ impl Agent {
     pub(super) fn serve_console(&mut self) {
         while let Some((connection, ask)) = self.hands.console.next() {
             match ask {
-                Ask::Status | Ask::Health | Ask::Master => self.show(connection, &ask),
+                Ask::Status | Ask::Metrics => self.show_all(connection, &ask),
+                Ask::Health | Ask::Master => self.show_health(connection, &ask),
                 Ask::Readings => self.take_in(connection),
                 Ask::ReadingsElsewhere => self.send_elsewhere(connection),
                 Ask::Switchover { to } => self.switch_over(connection, to),
@@ -30,26 +35,60 @@ impl Agent {
         }
     }
 
-    fn show(&mut self, connection: ConnectionId, ask: &Ask) {
+    /// Everything that is known here.
+    fn show_all(&mut self, connection: ConnectionId, ask: &Ask) {
+        let now_ms = boottime_ms();
+        let mut status = self.engine.status(now_ms);
+        self.add_conditions(&mut status);
+        self.add_own(now_ms, &mut status);
+        let answer = if *ask == Ask::Metrics {
+            Answer::Metrics(&status, &self.hands.tally)
+        } else {
+            Answer::Status(&status)
+        };
+        self.hands.console.answer(connection, answer);
+    }
+
+    fn show_health(&mut self, connection: ConnectionId, ask: &Ask) {
         let now_ms = boottime_ms();
         let is_master = self.engine.is_master(now_ms);
         let mut status = self.engine.status(now_ms);
         self.add_conditions(&mut status);
-        let answer = match ask {
-            Ask::Health => Answer::Health { role: status.role, conditions: &status.conditions },
-            Ask::Master => Answer::Master {
-                is_master,
-                node: &status.node,
-                term: status.master.as_ref().map_or(0, |master| master.term),
-            },
-            Ask::Status
-            | Ask::Readings
-            | Ask::ReadingsElsewhere
-            | Ask::Switchover { .. }
-            | Ask::Replay
-            | Ask::Purge => Answer::Status(&status),
+        let answer = if *ask == Ask::Master {
+            let term = status.master.as_ref().map_or(0, |master| master.term);
+            Answer::Master { is_master, node: &status.node, term }
+        } else {
+            Answer::Health { role: status.role, conditions: &status.conditions }
         };
         self.hands.console.answer(connection, answer);
+    }
+
+    /// What the agent knows beside its engine.
+    fn add_own(&self, now_ms: u64, status: &mut Status) {
+        let config = self.hands.config.as_ref();
+        let agent = &mut status.agent;
+        agent.site = config.map_or_else(String::new, |config| config.site.clone());
+        agent.wall_ms = self.wall.now_ms();
+        agent.up_ms = now_ms.saturating_sub(self.start_ms);
+        agent.terms.clone_from(self.history.terms());
+        agent.depths = self.history.depths();
+        if self.hands.collecting.is_some() {
+            self.sources.show(agent.wall_ms, agent);
+        }
+    }
+
+    /// The terms that the keeper found as it opened the data directory.
+    pub(super) fn learn_terms(&mut self) {
+        let link = self.hands.keeper.as_ref().and_then(|keeper| keeper.link.as_ref());
+        let body = link.map_or(&[][..], |link| link.body());
+        let slots: Vec<Slot, TERMS_SHOWN_MAX> = postcard::from_bytes(body).unwrap_or_default();
+        self.history.learn(&slots);
+    }
+
+    pub(super) fn note_depth(&mut self) {
+        let bytes: u64 = Lane::ALL.map(|lane| self.engine.lane(lane).1.bytes).iter().sum();
+        let is_ours = self.hands.collecting.is_some();
+        self.history.note_depth(boottime_ms(), is_ours.then_some(bytes));
     }
 
     /// What the init system is told.

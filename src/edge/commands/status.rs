@@ -304,6 +304,7 @@ fn split(text: &str, columns: usize) -> (&str, &str) {
 mod tests {
     use super::*;
     use crate::edge::console::testing;
+    use crate::limits::REPLY_BYTES_MAX;
 
     fn snapshot(json: &str) -> Snapshot {
         Snapshot::parse(json.as_bytes()).expect("a snapshot")
@@ -394,7 +395,7 @@ nodes       none known
     #[test]
     fn no_line_is_wider_than_a_terminal() {
         for is_longest in [false, true] {
-            let mut text = vec![0; 32 << 10];
+            let mut text = vec![0; REPLY_BYTES_MAX];
             let status = testing::status(is_longest);
             let length = serde_json_core::to_slice(&status, &mut text).expect("it fits");
             let snapshot = Snapshot::parse(&text[..length]).expect("a snapshot");

@@ -10,7 +10,7 @@ use crate::edge::share::{Looked, look};
 use crate::engine::ident::{NodeName, Role};
 use crate::engine::slot::Slot;
 use crate::engine::status::{
-    CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
+    AgentStatus, CloudStatus, LaneStatus, MasterStatus, NodeStatus, ShareStatus, Status,
 };
 use crate::limits::REPLY_BYTES_MAX;
 
@@ -48,6 +48,7 @@ fn snapshot(looked: &Looked, own: &NodeName) -> Status {
     Status {
         node: own.clone(),
         version: String::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
+        alone: false,
         site_id,
         role: Role::Stopped,
         term: 0,
@@ -72,6 +73,7 @@ fn snapshot(looked: &Looked, own: &NodeName) -> Status {
             wait_ms: 0,
         },
         conditions: Vec::new(),
+        agent: AgentStatus::default(),
     }
 }
 

@@ -30,6 +30,8 @@ use crate::limits::{
 pub enum Ask {
     /// The snapshot.
     Status,
+    /// The snapshot and counters, for a monitoring system.
+    Metrics,
     /// Whether we are alive, and how.
     Health,
     /// Whether we are the master under a lease.
@@ -262,7 +264,12 @@ impl Connection {
         now_ms: u64,
     ) -> Result<(), Ended> {
         match route {
+            Route::Page => {
+                let range = reply::page(buffers.reply, self.frame());
+                return self.begin_reply(range, buffers, bodies, now_ms);
+            }
             Route::Status => self.state = State::Ready(Ask::Status),
+            Route::Metrics => self.state = State::Ready(Ask::Metrics),
             Route::Health => self.state = State::Ready(Ask::Health),
             Route::Master => self.state = State::Ready(Ask::Master),
             Route::Replay => self.state = State::Ready(Ask::Replay),

@@ -7,18 +7,23 @@ use heapless::String;
 use serde::Serialize;
 
 use super::request::Refusal;
+use super::{metrics, page};
 use crate::edge::json::Fault;
+use crate::edge::tally::Tally;
 use crate::engine::ident::{NodeName, Role, Term};
 use crate::engine::status::Status;
+use crate::limits::REPLY_BYTES_MAX;
 
 /// Bytes kept free for the head before the body is known.
-const HEAD_ROOM: usize = 256;
+const HEAD_ROOM: usize = 768;
 
 /// What the agent answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
     /// 200: the snapshot.
     Status(&'a Status),
+    /// 200: the snapshot and counters as a monitoring system reads them.
+    Metrics(&'a Status, &'a Tally),
     /// 200: that we are alive, and how.
     Health {
         /// What this node is doing.
@@ -91,11 +96,13 @@ struct Outline {
     /// The methods that are allowed; empty: not said.
     allow: &'static str,
     kind: &'static str,
+    /// Further header lines.
+    lines: &'static str,
 }
 
 impl Outline {
     const fn new(status: u16) -> Self {
-        Self { status, retries: false, allow: "", kind: "application/json" }
+        Self { status, retries: false, allow: "", kind: "application/json", lines: "" }
     }
 
     const fn retry(status: u16) -> Self {
@@ -111,6 +118,11 @@ pub(super) fn write(buffer: &mut [u8], frame: Frame, answer: Answer<'_>) -> Rang
     };
     match answer {
         Answer::Status(status) => json(Outline::new(200), status),
+        Answer::Metrics(status, tally) => {
+            let room = buffer.get_mut(HEAD_ROOM..).unwrap_or_default();
+            let length = metrics::write(room, status, tally);
+            finish(buffer, frame, Outline { kind: metrics::KIND, ..Outline::new(200) }, length)
+        }
         Answer::Health { role, conditions } => {
             json(Outline::new(200), &Health { role, conditions })
         }
@@ -143,6 +155,15 @@ pub(super) fn refuse(buffer: &mut [u8], frame: Frame, refusal: Refusal) -> Range
     let outline = Outline { allow: refusal.allow, ..Outline::new(refusal.status) };
     finish(buffer, frame, outline, length)
 }
+
+/// Writes the page.
+pub(super) fn page(buffer: &mut [u8], frame: Frame) -> Range<usize> {
+    let body = page::HTML.as_bytes();
+    buffer[HEAD_ROOM..HEAD_ROOM + body.len()].copy_from_slice(body);
+    let outline = Outline { kind: page::KIND, lines: page::LINES, ..Outline::new(200) };
+    finish(buffer, frame, outline, Some(body.len()))
+}
+const _: () = assert!(HEAD_ROOM + page::HTML.len() <= REPLY_BYTES_MAX);
 
 /// Writes a number as text.
 pub(super) fn number(buffer: &mut [u8], frame: Frame, number: u64) -> Range<usize> {
@@ -184,7 +205,7 @@ fn write_head(
     outline: Outline,
     length: usize,
 ) -> std::fmt::Result {
-    let Outline { status, retries, allow, kind } = outline;
+    let Outline { status, retries, allow, kind, lines } = outline;
     write!(head, "HTTP/1.1 {status} {}\r\nCache-Control: no-store\r\n", phrase(status))?;
     // RFC 9110 8.6: none with 204
     if status != 204 {
@@ -203,6 +224,7 @@ fn write_head(
             "Bearer realm=\"edge-agent\"\r\n"
         ))?;
     }
+    head.write_str(lines)?;
     if frame.closes {
         head.write_str("Connection: close\r\n")?;
     }
@@ -289,7 +311,6 @@ impl Place {
 mod tests {
     use super::*;
     use crate::edge::console::testing::status;
-    use crate::limits::REPLY_BYTES_MAX;
 
     const PLAIN: Frame = Frame { is_bare: false, closes: false };
 

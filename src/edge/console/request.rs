@@ -15,7 +15,7 @@ use crate::engine::ident::NodeName;
 use crate::limits::{REQUEST_BODY_MAX, REQUEST_HEAD_MAX};
 
 /// What there is, for whoever asks for something else.
-const PATHS: &str = "/status.json, /healthz, /master, /readings, /switchover, \
+const PATHS: &str = "/, /status.json, /metrics, /healthz, /master, /readings, /switchover, \
                      /declined/replay, /declined/purge";
 /// Header lines of a request.
 const HEADERS_MAX: usize = 32;
@@ -23,7 +23,9 @@ const HEADERS_MAX: usize = 32;
 /// What we answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
+    Page,
     Status,
+    Metrics,
     Health,
     Master,
     Readings,
@@ -37,7 +39,9 @@ pub(super) enum Route {
 impl Route {
     fn find(path: &str) -> Option<Self> {
         match path {
+            "/" => Some(Self::Page),
             "/status.json" => Some(Self::Status),
+            "/metrics" => Some(Self::Metrics),
             "/healthz" => Some(Self::Health),
             "/master" => Some(Self::Master),
             "/readings" => Some(Self::Readings),
@@ -52,7 +56,12 @@ impl Route {
     const fn is_posted(self) -> bool {
         match self {
             Self::Readings | Self::Switchover | Self::Replay | Self::Purge => true,
-            Self::Status | Self::Health | Self::Master | Self::Allocations => false,
+            Self::Page
+            | Self::Status
+            | Self::Metrics
+            | Self::Health
+            | Self::Master
+            | Self::Allocations => false,
         }
     }
 
@@ -60,7 +69,9 @@ impl Route {
     const fn is_open(self) -> bool {
         match self {
             Self::Health | Self::Master => true,
-            Self::Status
+            Self::Page
+            | Self::Status
+            | Self::Metrics
             | Self::Readings
             | Self::Switchover
             | Self::Replay
@@ -73,7 +84,9 @@ impl Route {
         match self {
             Self::Readings => REQUEST_BODY_MAX,
             Self::Switchover => REQUEST_HEAD_MAX,
-            Self::Status
+            Self::Page
+            | Self::Status
+            | Self::Metrics
             | Self::Health
             | Self::Master
             | Self::Replay
@@ -499,7 +512,8 @@ mod tests {
     #[test]
     fn hostile_and_broken_heads_are_refused() {
         for (text, status) in [
-            ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+            ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+            ("BREW /pot HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("GET /../status.json HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),

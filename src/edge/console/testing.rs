@@ -4,8 +4,8 @@ use heapless::String;
 
 use crate::engine::ident::{Cursor, NodeName, Role, ShareClass};
 use crate::engine::status::{
-    CloudStatus, DeclinedStatus, LaneStatus, MasterStatus, NodeStatus, PurgeStatus, ReplayStatus,
-    ShareStatus, Status,
+    AgentStatus, CloudStatus, DeclinedStatus, LaneStatus, MasterStatus, NodeStatus, PurgeStatus,
+    ReplayStatus, ShareStatus, SourceStatus, Status, TermStatus,
 };
 use crate::limits::NODES_MAX;
 
@@ -36,11 +36,44 @@ fn declined() -> DeclinedStatus {
     }
 }
 
+fn agent() -> AgentStatus {
+    let term = TermStatus {
+        term: u32::MAX,
+        node: NodeName::parse(&"n".repeat(32)).expect("a valid name"),
+        state: "released",
+        reason: "switchover",
+        started_wall_ms: u64::MAX,
+        ended_wall_ms: u64::MAX,
+        gap_ms: Some(u64::MAX),
+    };
+    let source = SourceStatus {
+        thing_key: filled(),
+        metric: filled(),
+        value: filled(),
+        age_ms: u64::MAX,
+        fault: filled(),
+    };
+    let mut agent = AgentStatus {
+        site: filled(),
+        wall_ms: u64::MAX,
+        up_ms: u64::MAX,
+        sources: u32::MAX,
+        sources_failing: u32::MAX,
+        sources_dropped: u64::MAX,
+        ..AgentStatus::default()
+    };
+    while agent.terms.push(term.clone()).is_ok() {}
+    while agent.depths.push(Some(u64::MAX)).is_ok() {}
+    while agent.shown_sources.push(source.clone()).is_ok() {}
+    agent
+}
+
 /// A snapshot; the longest possible one if `is_longest`.
 pub(crate) fn status(is_longest: bool) -> Status {
     let name = NodeName::parse(&"n".repeat(32)).expect("a valid name");
     let cursor = Cursor { term: u32::MAX, segment: u32::MAX, offset: u32::MAX, seq: u64::MAX };
     let lane = LaneStatus {
+        bytes: u64::MAX,
         declined: u64::MAX,
         dropped: u64::MAX,
         cursor,
@@ -72,6 +105,7 @@ pub(crate) fn status(is_longest: bool) -> Status {
     let mut status = Status {
         node: name,
         version: filled(),
+        alone: false,
         site_id: filled(),
         role: Role::Resigning,
         term: u32::MAX,
@@ -96,10 +130,12 @@ pub(crate) fn status(is_longest: bool) -> Status {
             wait_ms: u64::MAX,
         },
         conditions: heapless::Vec::new(),
+        agent: AgentStatus::default(),
     };
     if is_longest {
         while status.nodes.push(node.clone()).is_ok() {}
         while status.conditions.push("locks-do-not-exclude").is_ok() {}
+        status.agent = agent();
         assert_eq!(status.nodes.len(), NODES_MAX);
     }
     status

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::edge::json::Fault;
+use crate::edge::tally::Tally;
 use crate::engine::ident::{NodeName, Role};
 use crate::limits::{
     BODIES_MAX, CONNECTION_IDLE_MS, CONNECTION_SPARE_MS, LINGER_MS, LISTEN_WAIT_MS,
@@ -70,9 +71,10 @@ impl Rig {
 
     fn answer(&mut self, id: ConnectionId, ask: &Ask) {
         let node = NodeName::parse("gw-1").expect("a valid name");
-        let status = testing::status(false);
+        let (status, tally) = (testing::status(false), Tally::default());
         let answer = match ask {
             Ask::Status => Answer::Status(&status),
+            Ask::Metrics => Answer::Metrics(&status, &tally),
             Ask::Health => Answer::Health { role: Role::Standby, conditions: &[] },
             Ask::Master => Answer::Master { is_master: false, node: &node, term: 7 },
             Ask::Readings => Answer::Durable,
@@ -151,6 +153,11 @@ fn both_doors_answer_and_keep_the_connection() {
     assert_eq!(rig.connection_count(), 2);
     let status = rig.exchange(&mut tcp, b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(status.contains("\r\n\r\n{\"node\":"), "{status}");
+    let metrics = rig.exchange(&mut tcp, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(metrics.contains("\r\nContent-Type: text/plain; version=0.0.4"), "{metrics}");
+    let page = rig.exchange(&mut tcp, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(page.contains("\r\nContent-Security-Policy: default-src 'none'; "), "{page}");
+    assert!(page.ends_with("</html>\n"), "{page}");
     let master = rig.exchange(&mut unix, b"GET /master HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(master.starts_with("HTTP/1.1 503 "), "{master}");
     let head = rig.exchange(&mut unix, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");

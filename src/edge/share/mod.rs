@@ -64,9 +64,9 @@ use crate::engine::share::{
     Decline, Declined, Fetch, Fetched, LockSeen, LockWish, MountJudgement, NodesOrder, NodesSeen,
     Poll, Polled, ShareError, ShareFault, ShareOrder, ShareOutcome,
 };
-use crate::engine::slot::Slot;
+use crate::engine::slot::{COPY_BYTES, Slot};
 use crate::engine::store::{StoreOrder, StoreOutcome};
-use crate::limits::MOUNT_REMARKS_MAX;
+use crate::limits::{MOUNT_REMARKS_MAX, TERMS_SHOWN_MAX};
 use crate::sys::space;
 
 /// The share, as one keeper holds it.
@@ -110,7 +110,8 @@ impl Share {
         self.act(order, body, fd).unwrap_or_else(ShareOutcome::Failed)
     }
 
-    /// What goes back as the body of the outcome last given: the files of `Load` and `Reread`.
+    /// What goes back as the body of the outcome last given: the files of `Load` and `Reread`, the
+    /// newest terms' slots of `Open`.
     pub fn body(&self) -> &[u8] {
         &self.files
     }
@@ -207,6 +208,7 @@ impl Share {
         if let Some(why) = self.root.as_ref().and_then(lock::gives_none_because) {
             mount.unsafe_because.get_or_insert(fault::cut(&why));
         }
+        self.files = self.root.as_ref().map(recent_slots).unwrap_or_default();
         Ok(ShareOutcome::Opened { site, class, free_bytes, mount })
     }
 
@@ -342,6 +344,16 @@ fn pass_on(uplink: &mut Option<Link>, request: u32, batch: &[u8]) {
     {
         *uplink = None;
     }
+}
+
+/// For people: where they cannot be read now, whoever needs them will say so.
+fn recent_slots(root: &Root) -> Vec<u8> {
+    let slots = terms::open(root).and_then(|file| terms::recent(&file, &root.terms()));
+    let mut bytes = vec![0; TERMS_SHOWN_MAX * COPY_BYTES];
+    let written = slots.ok().and_then(|slots| postcard::to_slice(&slots, &mut bytes).ok());
+    let length = written.map_or(0, |written| written.len());
+    bytes.truncate(length);
+    bytes
 }
 
 fn not_open() -> ShareError {

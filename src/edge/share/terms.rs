@@ -19,7 +19,7 @@ use super::{claims, file, segments};
 use crate::engine::ident::{Lane, Term};
 use crate::engine::share::{ShareError, Survey, TermMark};
 use crate::engine::slot::{COPY_BYTES, HeaderOf, Slot};
-use crate::limits::{SLOT_BYTES, SLOTS};
+use crate::limits::{SLOT_BYTES, SLOTS, TERMS_SHOWN_MAX};
 
 /// The newest known slot and so many after it are read at each poll.
 const TERMS_AHEAD: Term = 3;
@@ -145,6 +145,21 @@ pub(super) fn read_all(file: &File, path: &Path) -> Result<Survey, ShareError> {
         survey.before = read(file, path, before)?.filter(|slot| slot.term == before);
     }
     Ok(survey)
+}
+
+/// The slots of the newest terms, the oldest first.
+pub(super) fn recent(file: &File, path: &Path) -> Result<Vec<Slot, TERMS_SHOWN_MAX>, ShareError> {
+    let newest = newest(file, path)?.map_or(0, |slot| slot.term);
+    let first = newest.saturating_sub(SLOTS - 1).max(1);
+    let mut recent = Vec::new();
+    for term in (first..=newest).rev() {
+        let slot = read(file, path, term)?.filter(|slot| slot.term == term);
+        if slot.is_some_and(|slot| recent.push(slot).is_err()) {
+            break;
+        }
+    }
+    recent.reverse();
+    Ok(recent)
 }
 
 /// Writes a slot into the copy that does not hold the newest one, and syncs it (T1, T3).
@@ -310,6 +325,28 @@ mod tests {
         damage(&root, 3);
         let seen = survey(&root).expect("surveyed");
         assert_eq!((seen.before, seen.marks.len()), (None, 2), "1 is not the one before 4");
+    }
+
+    #[test]
+    fn the_newest_terms_are_told_the_oldest_first() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let terms = |root: &Root| -> std::vec::Vec<Term> {
+            let file = open(root).expect("opened");
+            let recent = recent(&file, &root.terms()).expect("read");
+            recent.iter().map(|slot| slot.term).collect()
+        };
+        assert!(terms(&root).is_empty());
+        for term in [1, 2, 250, 251, 257, 300] {
+            put(&root, &slot(term, 1));
+        }
+        damage(&root, 251);
+        assert_eq!(terms(&root), [250, 257, 300], "1 and 2 are more than 256 below");
+        for term in 301..=330 {
+            put(&root, &slot(term, 1));
+        }
+        let newest: std::vec::Vec<Term> = (315..=330).collect();
+        assert_eq!(terms(&root), newest);
     }
 
     #[test]

@@ -197,7 +197,9 @@ impl Served {
     fn answer(&mut self, connection: ConnectionId, ask: &Ask, body: &[u8]) {
         let node = NodeName::parse("gw-1").expect("a name");
         let answer = match ask {
-            Ask::Status | Ask::Health => Answer::Health { role: Role::Master, conditions: &[] },
+            Ask::Status | Ask::Metrics | Ask::Health => {
+                Answer::Health { role: Role::Master, conditions: &[] }
+            }
             Ask::Master => Answer::Master { is_master: true, node: &node, term: 3 },
             Ask::ReadingsElsewhere => Answer::Elsewhere { master: Some(&node), advertise: "" },
             Ask::Switchover { .. } => Answer::HandingOver { term: 3 },
@@ -245,7 +247,7 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
 fn check_asks(door: Door, played: &Played, bytes: &[u8]) {
     for (ask, body) in &played.asks {
         let is_change = match ask {
-            Ask::Status | Ask::Health | Ask::Master => false,
+            Ask::Status | Ask::Metrics | Ask::Health | Ask::Master => false,
             Ask::Readings
             | Ask::ReadingsElsewhere
             | Ask::Switchover { .. }

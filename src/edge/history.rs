@@ -1,0 +1,233 @@
+//! Who was master when, and how deep the journal was: for people, of what this node has seen.
+//!
+//! # Invariants
+//!
+//! - Y1: nothing is decided by it, and nothing is read for it but once, as the data directory is
+//!   opened: the slots of the newest terms.
+//! - Y2: for how long nobody was master is measured by our own clock, from the last change of one
+//!   term's slot to the first sight of the next one's. Of terms that ended before it was opened the
+//!   wall times in their slots tell, if they were released: both may be of different hosts.
+//! - Y3: its size is fixed.
+
+use heapless::{Deque, Vec};
+
+use crate::engine::ident::Term;
+use crate::engine::slot::{Slot, SlotState};
+use crate::engine::status::TermStatus;
+use crate::limits::{DEPTH_EVERY_MS, DEPTHS_SHOWN_MAX, TERMS_SHOWN_MAX};
+
+/// What was seen of the site.
+#[derive(Debug, Default)]
+pub struct History {
+    /// The newest first.
+    terms: Vec<TermStatus, TERMS_SHOWN_MAX>,
+    /// The newest term's slot, as it last changed.
+    seen: Option<Seen>,
+    /// The oldest first.
+    depths: Deque<Option<u64>, DEPTHS_SHOWN_MAX>,
+    depth_due_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    term: Term,
+    heartbeat: u64,
+    at_ms: u64,
+}
+
+impl History {
+    /// Takes the slots that were found as the data directory was opened, the oldest first.
+    pub fn learn(&mut self, slots: &[Slot]) {
+        (self.terms, self.seen) = (Vec::new(), None);
+        for slot in slots {
+            let before = self.terms.first();
+            let ended = before.map(|before| before.ended_wall_ms).filter(|ended_ms| *ended_ms > 0);
+            self.note(slot, ended.map(|ended_ms| slot.started_wall_ms.saturating_sub(ended_ms)));
+        }
+    }
+
+    /// Looks at the newest slot that is known now.
+    pub fn watch(&mut self, now_ms: u64, slot: &Slot) {
+        if slot.state == SlotState::Claiming {
+            return;
+        }
+        let newest = self.terms.first().map_or(0, |term| term.term);
+        let seen = self.seen.filter(|seen| seen.term == newest);
+        self.note(slot, seen.map(|seen| now_ms.saturating_sub(seen.at_ms)));
+        let is_same = |seen: &Seen| (seen.term, seen.heartbeat) == (slot.term, slot.heartbeat);
+        if !self.seen.as_ref().is_some_and(is_same) {
+            self.seen = Some(Seen { term: slot.term, heartbeat: slot.heartbeat, at_ms: now_ms });
+        }
+    }
+
+    /// Notes a term, or what became of it.
+    fn note(&mut self, slot: &Slot, gap_ms: Option<u64>) {
+        let reason = match &slot.state {
+            SlotState::Claiming => return,
+            SlotState::Active => "",
+            SlotState::Released { reason, .. } => reason.name(),
+        };
+        if let Some(known) = self.terms.iter_mut().find(|known| known.term == slot.term) {
+            known.state = slot.state.name();
+            known.reason = reason;
+            known.ended_wall_ms = slot.ended_wall_ms;
+            return;
+        }
+        if self.terms.first().is_some_and(|newest| newest.term > slot.term) {
+            return;
+        }
+        if self.terms.is_full() {
+            self.terms.pop();
+        }
+        let term = TermStatus {
+            term: slot.term,
+            node: slot.node.clone(),
+            state: slot.state.name(),
+            reason,
+            started_wall_ms: slot.started_wall_ms,
+            ended_wall_ms: slot.ended_wall_ms,
+            gap_ms,
+        };
+        self.terms.insert(0, term).expect("Y3: room was made");
+    }
+
+    /// Notes the journal's depth in bytes, once a minute; `None`: another node is master. What
+    /// was slept through is not known.
+    pub fn note_depth(&mut self, now_ms: u64, bytes: Option<u64>) {
+        let every_ms = u64::from(DEPTH_EVERY_MS);
+        if self.depth_due_ms == 0 {
+            self.depth_due_ms = now_ms + every_ms;
+        }
+        for _ in 0..DEPTHS_SHOWN_MAX {
+            if now_ms < self.depth_due_ms {
+                return;
+            }
+            let is_late = now_ms >= self.depth_due_ms + every_ms;
+            if self.depths.is_full() {
+                self.depths.pop_front();
+            }
+            let depth = bytes.filter(|_| !is_late);
+            self.depths.push_back(depth).expect("Y3: room was made");
+            self.depth_due_ms += every_ms;
+        }
+        self.depth_due_ms = now_ms + every_ms;
+    }
+
+    /// The terms, the newest first.
+    pub fn terms(&self) -> &Vec<TermStatus, TERMS_SHOWN_MAX> {
+        &self.terms
+    }
+
+    /// The depths, the oldest first.
+    pub fn depths(&self) -> Vec<Option<u64>, DEPTHS_SHOWN_MAX> {
+        self.depths.iter().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ident::{NodeName, ShareClass};
+    use crate::engine::slot::ReleaseReason;
+
+    fn slot(term: Term, heartbeat: u64, state: SlotState) -> Slot {
+        let is_released = matches!(state, SlotState::Released { .. });
+        let started_wall_ms = 1_000_000 + u64::from(term) * 10_000;
+        Slot {
+            term,
+            node: NodeName::parse(&format!("gw-{}", term % 2)).expect("valid"),
+            nonce: 7,
+            heartbeat,
+            state,
+            locked: 0,
+            fenced: true,
+            class: ShareClass::Local,
+            heartbeat_ms: 1_000,
+            fence_ms: 5_000,
+            lanes: Default::default(),
+            started_wall_ms,
+            ended_wall_ms: if is_released { started_wall_ms + 9_000 } else { 0 },
+        }
+    }
+
+    fn released(term: Term, heartbeat: u64) -> Slot {
+        let reason = ReleaseReason::Switchover;
+        slot(term, heartbeat, SlotState::Released { reason, successor: None })
+    }
+
+    fn gaps(history: &History) -> std::vec::Vec<(Term, Option<u64>)> {
+        history.terms().iter().map(|term| (term.term, term.gap_ms)).collect()
+    }
+
+    #[test]
+    fn a_gap_is_what_passed_between_the_last_and_the_first_sign() {
+        let mut history = History::default();
+        for (now_ms, slot) in [
+            (1_000, slot(4, 1, SlotState::Active)),
+            (2_000, slot(4, 2, SlotState::Active)),
+            (2_500, slot(4, 2, SlotState::Active)),
+            (9_000, slot(5, 1, SlotState::Claiming)),
+            (9_500, slot(6, 2, SlotState::Active)),
+            (10_000, released(6, 3)),
+            (10_600, slot(7, 1, SlotState::Active)),
+        ] {
+            history.watch(now_ms, &slot);
+        }
+        assert_eq!(gaps(&history), [(7, Some(600)), (6, Some(7_500)), (4, None)], "Y2");
+        let ended = &history.terms()[1];
+        assert_eq!(
+            (ended.state, ended.reason, ended.ended_wall_ms),
+            ("released", "switchover", 1_069_000)
+        );
+        assert_eq!(history.terms()[2].state, "active", "it never said that it ended");
+    }
+
+    #[test]
+    fn of_what_was_before_the_slots_tell() {
+        let mut history = History::default();
+        history.learn(&[
+            released(1, 9),
+            slot(2, 5, SlotState::Active),
+            slot(3, 1, SlotState::Active),
+        ]);
+        history.watch(50_000, &slot(3, 1, SlotState::Active));
+        history.watch(50_500, &slot(4, 1, SlotState::Active));
+        assert_eq!(gaps(&history), [(4, Some(500)), (3, None), (2, Some(1_000)), (1, None)], "Y2");
+        history.learn(&[]);
+        history.watch(60_000, &slot(4, 2, SlotState::Active));
+        assert_eq!(gaps(&history), [(4, None)], "another data directory");
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut history = History::default();
+        for term in 1..=40 {
+            history.watch(u64::from(term), &slot(term, 1, SlotState::Active));
+        }
+        history.watch(99, &released(30, 2));
+        history.watch(99, &slot(3, 2, SlotState::Active));
+        let terms: std::vec::Vec<Term> = history.terms().iter().map(|term| term.term).collect();
+        let expected: std::vec::Vec<Term> = (25..=40).rev().collect();
+        assert_eq!(terms, expected, "Y3");
+        assert_eq!(history.terms()[10].state, "released");
+    }
+
+    #[test]
+    fn an_hour_of_depths_is_kept_and_gaps_stay_gaps() {
+        let mut history = History::default();
+        let minute_ms = u64::from(DEPTH_EVERY_MS);
+        for minute in 0..=5 {
+            history.note_depth(1 + minute * minute_ms, Some(minute));
+        }
+        history.note_depth(2 + 5 * minute_ms, Some(99));
+        assert_eq!(history.depths(), [Some(1), Some(2), Some(3), Some(4), Some(5)]);
+        history.note_depth(1 + 8 * minute_ms, Some(8));
+        assert_eq!(history.depths()[5..], [None, None, Some(8)], "slept through");
+        history.note_depth(1 + 9 * minute_ms, None);
+        history.note_depth(1 + 90 * minute_ms, Some(90));
+        assert_eq!(history.depths().len(), DEPTHS_SHOWN_MAX, "Y3");
+        assert!(history.depths().iter().all(Option::is_none));
+        history.note_depth(1 + 91 * minute_ms, Some(91));
+        assert_eq!(history.depths().last(), Some(&Some(91)));
+    }
+}
