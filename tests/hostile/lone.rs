@@ -1,6 +1,6 @@
 //! An agent that is started by hand: as another user, or with other standard streams.
 
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,7 +51,14 @@ impl Lone {
 
     /// Starts a program, which must become the agent of these words.
     pub(crate) fn start(scene: &Scene, node: &str, mut command: Command) -> Self {
-        let child = command.stdin(Stdio::null()).spawn().expect("the agent can be started");
+        command.stdin(Stdio::null());
+        let child = loop {
+            match command.spawn() {
+                // another test forked while the copy was written: until it executes, it has that open
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),
+                started => break started.expect("the agent can be started"),
+            }
+        };
         guard::started(child.id());
         Self { child, run_dir: Self::run_dir(scene, node), said: String::new() }
     }

@@ -12,8 +12,8 @@ pub(super) const KIND: &str = "text/html; charset=utf-8";
 
 /// Header lines: <https://www.w3.org/TR/CSP3/>, with the sums of the script and the style in it.
 pub(super) const LINES: &str = "Content-Security-Policy: default-src 'none'; \
-     script-src 'sha256-XUx7H46SCaOD8IVNXy2VzuALbKx6frlnzuMIExk9+Es='; \
-     style-src 'sha256-CaKHQZ8JTKpl2zNq0XBacPfI1wB+Khpibo4ijqxsVC0='; \
+     script-src 'sha256-nrNh1k5pI99KWEOWCAyKFRstBf0KVKWfJHmZGwOBiaA='; \
+     style-src 'sha256-OZbIVFrGdhiQ2gO5DyChUqWi7ETGizrQNAi2QzZXZ9k='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'\r\n\
      X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
