@@ -333,6 +333,8 @@ pub const LINGER_BYTES_MAX: usize = 2 * REQUEST_BODY_MAX;
 pub const LISTEN_WAIT_MS: u32 = 5_000;
 /// A one-shot command waits so long for an agent's answer.
 pub const COMMAND_MS_MAX: u32 = 5_000;
+/// `status --watch` prints so often.
+pub const WATCH_EVERY_MS: u32 = 2_000;
 /// A one-shot command looks at the share for so long.
 pub const SURVEY_MS_MAX: u32 = 10_000;
 /// `check` fails if less is free on the share, in bytes: a few segments.

@@ -37,7 +37,10 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
     match command {
         Command::Run => unreachable!("it ran above"),
         Command::Init { new_id } => init::init(options, *new_id),
-        Command::Status { json, local } => status::status(options, *json, *local),
+        Command::Status { json, local, watch } => {
+            let (json, local, watch) = (*json, *local, *watch);
+            status::status(options, status::Wanted { json, local, watch })
+        }
         Command::Sources => sources::sources(options),
         Command::Switchover { to } => switchover::switchover(options, to.as_ref()),
         Command::Check { peer } => check::check(options, *peer),

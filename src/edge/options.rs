@@ -62,6 +62,8 @@ pub enum Command {
         json: bool,
         /// Of this host's agent, or not at all.
         local: bool,
+        /// Again and again.
+        watch: bool,
     },
     /// Read every source once.
     Sources,
@@ -414,7 +416,8 @@ fn command(verb: Verb, given: &Given<'_>) -> Result<Command, Usage> {
         Verb::Check => Command::Check { peer: given.find(verb, "peer").is_some() },
         Verb::Status => {
             let is_given = |long| given.find(verb, long).is_some();
-            Command::Status { json: is_given("json"), local: is_given("local") }
+            let (json, local) = (is_given("json"), is_given("local"));
+            Command::Status { json, local, watch: is_given("watch") }
         }
         Verb::Sources => Command::Sources,
         Verb::Switchover => {

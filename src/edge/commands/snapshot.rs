@@ -7,7 +7,7 @@ use heapless::{String, Vec};
 use serde::Deserialize;
 
 use crate::engine::ident::Cursor;
-use crate::limits::NODES_MAX;
+use crate::limits::{CONFIG_NAME_MAX, NODES_MAX, TERMS_SHOWN_MAX};
 
 /// See [`crate::engine::status::Status`].
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -27,6 +27,31 @@ pub(super) struct Snapshot {
     pub(super) declined: Option<Declined>,
     pub(super) cloud: Cloud,
     pub(super) conditions: Vec<String<32>, 32>,
+    pub(super) agent: Agent,
+}
+
+/// See [`crate::engine::status::AgentStatus`].
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Agent {
+    pub(super) site: String<CONFIG_NAME_MAX>,
+    pub(super) terms: Vec<Term, TERMS_SHOWN_MAX>,
+    pub(super) sources: u32,
+    pub(super) sources_failing: u32,
+    pub(super) sources_dropped: u64,
+}
+
+/// See [`crate::engine::status::TermStatus`].
+#[allow(clippy::struct_field_names, reason = "the names of the snapshot")]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Term {
+    pub(super) term: u32,
+    pub(super) node: String<32>,
+    pub(super) reason: String<16>,
+    pub(super) started_wall_ms: u64,
+    pub(super) ended_wall_ms: u64,
+    pub(super) gap_ms: Option<u64>,
 }
 
 /// See [`crate::engine::status::ShareStatus`].

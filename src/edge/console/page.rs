@@ -74,13 +74,13 @@ mod tests {
         let named = list.split('"').skip(1).step_by(2);
         let own = Condition::ALL.iter().map(|condition| condition.name());
         let agent = ["clock-invalid", "certificate-expiring", "source-failed"];
-        let mut names: Vec<&str> = named.chain(own).chain(agent).collect();
+        let mut expected: Vec<&str> = named.chain(own).chain(agent).collect();
         let page = between(HTML, "const CONDITIONS = {", "};");
         let lines = page.lines().filter_map(|line| line.split_once("': ["));
         let mut explained: Vec<&str> =
             lines.map(|(name, _)| name.trim_start_matches('\'')).collect();
-        names.sort_unstable();
+        expected.sort_unstable();
         explained.sort_unstable();
-        assert_eq!(explained, names);
+        assert_eq!(explained, expected);
     }
 }

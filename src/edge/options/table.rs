@@ -32,7 +32,7 @@ const LOCAL: &[Verb] = &[Verb::Run, Verb::Status, Verb::Switchover, Verb::Nodes,
 const RUN: &[Verb] = &[Verb::Run];
 const PLACE: &[Verb] = &[Verb::Run, Verb::Check];
 
-pub(super) static OPTIONS: [Known; 18] = [
+pub(super) static OPTIONS: [Known; 19] = [
     Known {
         long: "datadirpath",
         value: Some("PATH"),
@@ -137,6 +137,13 @@ pub(super) static OPTIONS: [Known; 18] = [
         variable: None,
         verbs: &[Verb::Status],
         help: "ask this host's agent alone; 69 if none runs",
+    },
+    Known {
+        long: "watch",
+        value: None,
+        variable: None,
+        verbs: &[Verb::Status],
+        help: "print it every 2 s, on a terminal in one place,\nuntil the command is ended",
     },
     Known {
         long: "peer",
