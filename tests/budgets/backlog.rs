@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::figures::{median_and_worst, ms};
+use crate::support::figures::ms;
 use crate::support::http::ask_unix;
 use crate::support::processes::{self, Memory};
 use crate::support::receiver::Behaviour;
@@ -138,10 +138,6 @@ fn size_of(folder: &Path) -> u64 {
 
 /// Both states side by side.
 pub(crate) fn rows(without: &Costs, with: &Costs, memory: (Memory, u64)) -> Vec<Row> {
-    let text = |times: &[f64]| match median_and_worst(times) {
-        Some((median, worst)) => format!("median {median:.0} ms, worst {worst:.0} ms"),
-        None => "not measured".to_owned(),
-    };
     let mut rows = Vec::new();
     for (figure, costs) in [
         ("start until master", [&without.starts.until_master, &with.starts.until_master]),
@@ -155,14 +151,11 @@ pub(crate) fn rows(without: &Costs, with: &Costs, memory: (Memory, u64)) -> Vec<
             [&without.takeovers.until_request, &with.takeovers.until_request],
         ),
     ] {
-        rows.push(Row { figure, measured: text(costs[0]), budget: "without a backlog" });
-        rows.push(Row { figure, measured: text(costs[1]), budget: "with it: the same" });
+        rows.push(Row::of_times(figure, costs[0], "without a backlog"));
+        rows.push(Row::of_times(figure, costs[1], "with it: the same"));
     }
     let (Memory { pss, private }, batches) = memory;
-    rows.push(Row {
-        figure: "master sending it, most memory",
-        measured: format!("PSS {pss} kB, private {private} kB, {batches} batches"),
-        budget: "PSS 6000 kB",
-    });
+    let measured = format!("PSS {pss} kB, private {private} kB, {batches} batches");
+    rows.push(Row::new("master sending it, most memory", measured, "PSS 6000 kB"));
     rows
 }

@@ -1,12 +1,14 @@
-//! Takeover, memory and processor time, printed beside their budgets; nothing is asserted.
+//! Takeover, memory, processor time and throughput, printed beside their budgets; nothing is asserted.
 //!
-//! `cargo run --release --example budgets [-- ROUNDS [IDLE_SECONDS [BACKLOG_MB]]]`, by default 5
-//! rounds, 20 s and 1000 MB; 0 MB leaves the backlog out. The budgets are those of a static musl
-//! build; what was built is said above the table.
+//! `cargo run --release --example budgets [-- ROUNDS [IDLE_SECONDS [BACKLOG_MB [LOAD_SECONDS]]]]`, by
+//! default 5 rounds, 20 s, 1000 MB and 10 s; 0 leaves the backlog or the load out. The budgets are
+//! those of a static musl build: `EDGE_BINARY=PROGRAM` measures another; which is said above the table.
 
 mod backlog;
+mod sink;
 #[path = "../support/mod.rs"]
 mod support;
+mod throughput;
 
 use std::path::Path;
 use std::thread;
@@ -38,7 +40,7 @@ struct Times {
 }
 
 struct Row {
-    figure: &'static str,
+    figure: String,
     measured: String,
     budget: &'static str,
 }
@@ -46,7 +48,8 @@ struct Row {
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let mut number = |default| arguments.next().map_or(default, |n| n.unwrap_or(default));
-    let (rounds, idle_seconds, backlog_mb) = (number(5), number(20).max(1), number(1_000));
+    let (rounds, idle_seconds) = (number(5), number(20).max(1));
+    let (backlog_mb, load_seconds) = (number(1_000), number(10));
     let binary = binary::beside_example();
     let receiver = Receiver::start();
     // the product's own times; readings, where there are any, are sent at once
@@ -69,13 +72,16 @@ fn main() {
     // enough for a batch to wait whenever the master ends
     let producer = Producer::start(bench.site.sockets(&NODES), READINGS_PER_SECOND);
     let kill = |bench: &mut Bench, rounds| {
-        bench.measure_takeovers(rounds, |site, node| site.kill(node, Part::Agent))
+        let kill = |site: &mut Site, node: &str| site.kill(node, Part::Agent);
+        bench.measure_takeovers(rounds, kill, Site::start)
     };
     let killed = kill(&mut bench, rounds);
-    let stopped = bench.measure_takeovers(rounds, |site, node| {
+    let stop = |site: &mut Site, node: &str| {
         site.stop(node);
-    });
+    };
+    let stopped = bench.measure_takeovers(rounds, stop, Site::start);
     rows.extend(takeover_rows(&killed, &stopped));
+    rows.extend(measure_freezes(&binary, rounds));
     if backlog_mb > 0 {
         let without = bench.measure_costs(rounds, kill);
         drop(producer);
@@ -83,6 +89,10 @@ fn main() {
         bench.keeps_backlog = true;
         let with = bench.measure_costs(rounds, kill);
         rows.extend(backlog::rows(&without, &with, bench.watch_memory()));
+    }
+    drop(bench);
+    if load_seconds > 0 {
+        rows.extend(throughput::measure(&binary, load_seconds));
     }
     print_table(&rows, rounds, idle_seconds);
     println!("load average at the end: {}", figures::load_average());
@@ -101,24 +111,49 @@ fn print_machine(binary: &Path, scratch: &Path) {
     );
 }
 
+/// A master that stands still, and one that follows it after 3 s of silence.
+fn measure_freezes(binary: &Path, rounds: u64) -> Vec<Row> {
+    let plan = Plan { seize: 3_000, fence: 1_500, heartbeat: 500, poll: 500, ..Plan::default() };
+    let receiver = Receiver::start();
+    let site = Site::new(binary, &receiver, &plan);
+    let mut bench = Bench { site, receiver, keeps_backlog: false };
+    bench.begin();
+    let producer = Producer::start(bench.site.sockets(&NODES), READINGS_PER_SECOND);
+    let times = bench.measure_takeovers(rounds, Site::freeze, Site::thaw);
+    drop(producer);
+    let budget = "seize_ms and a few polls, then 5/4 of fence_ms";
+    vec![
+        Row::of_times("frozen, seize_ms 3000, until master", &times.until_master, budget),
+        Row::of_times("frozen, until the first request", &times.until_request, "1975 ms later"),
+    ]
+}
+
 fn takeover_rows(killed: &Times, stopped: &Times) -> Vec<Row> {
-    let row = |figure, times: &[f64], budget| {
+    let limit = "median 300 ms, worst of 100 550 ms and ten syncs";
+    vec![
+        Row::of_times("kill -9 until master", &killed.until_master, ""),
+        Row::of_times("kill -9 until the first request", &killed.until_request, limit),
+        Row::of_times(
+            "clean stop until master",
+            &stopped.until_master,
+            "one poll and ten round trips",
+        ),
+        Row::of_times("clean stop until the first request", &stopped.until_request, "the same"),
+    ]
+}
+
+impl Row {
+    fn new(figure: &str, measured: String, budget: &'static str) -> Self {
+        Self { figure: figure.to_owned(), measured, budget }
+    }
+
+    fn of_times(figure: &str, times: &[f64], budget: &'static str) -> Self {
         let measured = match median_and_worst(times) {
             Some((median, worst)) => format!("median {median:.0} ms, worst {worst:.0} ms"),
             None => "not measured".to_owned(),
         };
-        Row { figure, measured, budget }
-    };
-    vec![
-        row("kill -9 until master", &killed.until_master, ""),
-        row(
-            "kill -9 until the first request",
-            &killed.until_request,
-            "median 300 ms, worst of 100 550 ms and ten syncs",
-        ),
-        row("clean stop until master", &stopped.until_master, "one poll and ten round trips"),
-        row("clean stop until the first request", &stopped.until_request, "the same"),
-    ]
+        Self::new(figure, measured, budget)
+    }
 }
 
 fn print_table(rows: &[Row], rounds: u64, idle_seconds: u64) {
@@ -160,22 +195,10 @@ impl Bench {
         let size = |memory: Memory| format!("PSS {} kB, private {} kB", memory.pss, memory.private);
         let with = if uplink { "master, memory, with its uplink" } else { "master, memory" };
         vec![
-            Row {
-                figure: "standby, memory",
-                measured: size(memory[1]),
-                budget: "PSS 1200 kB, private 500 kB",
-            },
-            Row { figure: with, measured: size(memory[0]), budget: "PSS 3000 kB" },
-            Row {
-                figure: "standby, idle processor time",
-                measured: processor(1),
-                budget: "15 ms per 60 s",
-            },
-            Row {
-                figure: "master, idle processor time",
-                measured: processor(0),
-                budget: "60 ms per 60 s",
-            },
+            Row::new("standby, memory", size(memory[1]), "PSS 1200 kB, private 500 kB"),
+            Row::new(with, size(memory[0]), "PSS 3000 kB"),
+            Row::new("standby, idle processor time", processor(1), "15 ms per 60 s"),
+            Row::new("master, idle processor time", processor(0), "60 ms per 60 s"),
         ]
     }
 
@@ -185,8 +208,13 @@ impl Bench {
         }
     }
 
-    /// Ends the master in some way, again and again; the ended node becomes the next standby.
-    fn measure_takeovers(&mut self, rounds: u64, end: impl Fn(&mut Site, &str)) -> Times {
+    /// Ends the master in some way, again and again; brought back, it becomes the next standby.
+    fn measure_takeovers(
+        &mut self,
+        rounds: u64,
+        end: impl Fn(&mut Site, &str),
+        bring_back: impl Fn(&mut Site, &str),
+    ) -> Times {
         let mut times = Times::default();
         for _ in 0..rounds {
             let master = self.site.wait_fenced(0);
@@ -209,7 +237,7 @@ impl Bench {
             times.until_master.push(ms(master_ns.saturating_sub(since_ns)));
             times.until_request.push(ms(first.accepted_ns.saturating_sub(since_ns)));
             self.hold_backlog();
-            self.site.start(&master.node);
+            bring_back(&mut self.site, &master.node);
         }
         times
     }

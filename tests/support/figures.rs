@@ -12,6 +12,12 @@ pub fn median_and_worst(times_ms: &[f64]) -> Option<(f64, f64)> {
     Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
 }
 
+/// How often one goes into the other.
+#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
 /// ns as ms.
 #[allow(clippy::cast_precision_loss, reason = "spans of a test are far below 2^52 ns")]
 pub fn ms(ns: u64) -> f64 {
