@@ -5,8 +5,12 @@
 //! - T3: functions stay under 70 lines, files under 700 (500 is what we aim at).
 //! - T4: nothing unfinished is left.
 //! - T5: the top level has no folders but the known ones.
+//! - T6: the README says how shares are exported and mounted, which the laboratory goes by.
 //!
 //! It reads words, not meaning: comments and literals are blanked first.
+
+#[path = "lab/advice.rs"]
+mod advice;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -284,6 +288,33 @@ fn the_top_level_has_no_other_folders() {
         }
     }
     report("T5: unknown folders", &faults);
+}
+
+#[test]
+fn the_readme_says_how_shares_are_exported_and_mounted() {
+    let (nfs, smb) = (advice::mount("nfs"), advice::mount("cifs"));
+    let server = fs::read_to_string(root().join("tests/lab/server.rs")).expect("it can be read");
+    let host = fs::read_to_string(root().join("tests/lab/host.rs")).expect("it can be read");
+    let has = |text: &str, name: &str, value: &str| {
+        text.contains(&format!("const {name}: &str = \"{value}\";"))
+    };
+    let (_, folder) = nfs.device.split_once(':').expect("server and folder");
+    let (_, section) = smb.device.rsplit_once('/').expect("server and share");
+    let options = |mount: &advice::Mount, wanted: &[&str]| {
+        wanted.iter().all(|option| mount.options.split(',').any(|one| one == *option))
+    };
+    let rules = [
+        ("T6: one mount point", nfs.point == smb.point && has(&host, "MOUNT", nfs.point)),
+        ("T6: one folder", has(&server, "EXPORT", folder)),
+        ("T6: NFS's options", options(&nfs, &["vers=4.2", "hard"])),
+        ("T6: SMB's options", options(&smb, &["vers=3.1.1", "uid=8480", "closetimeo=0"])),
+        ("T6: its password in a file", smb.options.contains("credentials=/")),
+        ("T6: exports", advice::export_options().starts_with("rw,sync,")),
+        ("T6: the lease", advice::settings("nfsd").contains("\nlease-time=15\n")),
+        ("T6: smb.conf", advice::settings(section).contains(&format!("\npath = {folder}\n"))),
+    ];
+    let faults = rules.iter().filter(|(_, holds)| !holds).map(|(rule, _)| (*rule).to_owned());
+    report("the README's lines for shares", &faults.collect::<Vec<_>>());
 }
 
 #[test]

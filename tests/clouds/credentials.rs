@@ -70,7 +70,7 @@ fn a_refusal_of_us_costs_one_batch_and_names_what_is_wrong() {
 #[test]
 fn each_pause_is_longer_and_costs_one_batch() {
     if !is_long() {
-        println!("left out: set EDGE_LONG=1");
+        println!("skipped: EDGE_LONG=1 does it");
         return;
     }
     // without alerts, which would be tried in place of readings

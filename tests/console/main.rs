@@ -1,8 +1,8 @@
 //! What people and machines see of a live site: the page in a real browser, metrics in a real
 //! Prometheus, and a console that many clients crowd.
 //!
-//! Needs Debian's `chromium`, `chromium-driver` and `prometheus`; what is missing is left out with
-//! a word. Nothing listens but on this host.
+//! Needs Debian's `chromium`, `chromium-driver` and `prometheus`; what is missing is left out
+//! (`support::left_out`). Nothing listens but on this host.
 
 mod browser;
 mod crowd;
@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 
 use support::guard;
 use support::http::free_port;
+use support::left_out::leave_out;
 use support::receiver::Receiver;
 use support::site::{Plan, Site};
 
@@ -87,7 +88,7 @@ fn have(programs: &[&str], what: &str) -> bool {
         |program: &&&str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
     let missing: Vec<_> = programs.iter().filter(|program| !is_here(program)).collect();
     if !missing.is_empty() {
-        eprintln!("{what}: left out, not installed: {missing:?}");
+        leave_out(&format!("{what}: not installed: {missing:?}"));
     }
     missing.is_empty()
 }

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
 use crate::Scene;
+use crate::support::left_out::leave_out;
 use crate::support::processes;
 use crate::support::receiver::Behaviour;
 use crate::support::site::{Part, Plan, Site};
@@ -133,8 +134,7 @@ fn the_end_of_a_child_is_logged_with_its_reason() {
 fn a_full_share_can_still_be_taken_over_and_forwarded_from() {
     let mut scene = Scene::beside(&Plan::default());
     let Some(mounted) = Mounted::over(&scene.site.data()) else {
-        println!("skipped: a tmpfs can be mounted by root alone");
-        return;
+        return leave_out("a full share: a tmpfs can be mounted by root alone");
     };
     scene.start(&["a"]);
     let reserve = scene.site.data().join("reserve");

@@ -6,6 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::left_out::leave_out;
 use crate::support::site::{Part, Plan, Site};
 use crate::{Scene, rounds};
 
@@ -124,8 +125,7 @@ fn of_two_cloned_machines_one_goes_on() {
     }
     let mounts = Command::new("unshare").args(["--mount", "true"]).status();
     if !mounts.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: two cloned machines (needs unshare and the right to mount)");
-        return;
+        return leave_out("two cloned machines: needs unshare and the right to mount");
     }
     let mut scene = Scene::beside(&Plan::default());
     scene.start(&["a"]);

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::bench::{Bench, NODES, PATIENCE, plan};
+use crate::support::left_out::leave_out;
 use crate::support::site::Part;
 
 /// The clock says 1970 for so long.
@@ -41,8 +42,7 @@ pub(crate) fn a_clock_that_is_set_under_its_master_changes_nothing() {
 /// master and a switchover between such hosts cost what they always cost.
 pub(crate) fn hosts_whose_clocks_are_hours_apart_and_drift_agree() {
     let Some(library) = library() else {
-        eprintln!("clocks: left out: please install faketime");
-        return;
+        return leave_out("clocks: please install faketime");
     };
     let mut bench = Bench::new(&plan());
     let clocks = NODES.map(|node| Clock::new(&bench, node));

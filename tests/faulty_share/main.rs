@@ -24,11 +24,11 @@
 //! Each scenario runs in a process of its own (`runner`), and in the end judges what the receiver
 //! has seen: no request of an older term after one of a newer (P1), nothing acknowledged lost (P2),
 //! at most a batch repeated for each change of master (P3), one master once all is well. Wall clocks
-//! that disagree need Debian's `faketime`; without it that scenario says so and passes.
+//! that disagree need Debian's `faketime`; without it that scenario is left out.
 //!
 //! The fast run takes about 40 s on two processors; `EDGE_LONG=1` hangs for three and ten minutes,
 //! is late by 44 s, hides names for 30 s and changes masters a thousand times: an hour or more. Where
-//! FUSE cannot be mounted it says so and passes. `EDGE_KEEP=1` keeps the scratch folders; those of
+//! FUSE cannot be mounted all is left out (`support::left_out`). `EDGE_KEEP=1` keeps the scratch folders; those of
 //! failed scenarios stay anyway.
 
 mod answers;

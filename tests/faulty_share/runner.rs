@@ -1,8 +1,8 @@
 //! Runs scenarios beside each other, each in a process of its own: they mostly wait, whatever one
 //! of them does to its mounts touches no other, and one that never ends can be ended.
 //!
-//! Arguments that are no options select scenarios by parts of their names; `--exact`, `--list`,
-//! `--nocapture` and `--test-threads` mean what they mean to other tests.
+//! Words select scenarios by parts of their names; `--exact`, `--skip`, `--list`, `--nocapture` and
+//! `--test-threads` mean what they mean to other tests (`support::wanted`).
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use crate::bench::check_nothing_left;
 use crate::share::Share;
 use crate::support::guard;
+use crate::support::left_out::leave_out;
 use crate::support::scene::is_long;
+use crate::support::wanted::Wanted;
 
 /// Names the scenario of a process.
 const SCENARIO: &str = "EDGE_FAULTY_SCENARIO";
@@ -37,46 +39,6 @@ pub(crate) struct Scenario {
     pub(crate) is_long: bool,
 }
 
-#[derive(Default)]
-struct Options {
-    wanted: Vec<String>,
-    exact: bool,
-    list: bool,
-    nocapture: bool,
-    beside: usize,
-}
-
-impl Options {
-    fn read() -> Self {
-        let mut options = Self { beside: BESIDE, ..Self::default() };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
-            match name {
-                "--exact" => options.exact = true,
-                "--list" => options.list = true,
-                "--nocapture" | "--no-capture" | "--show-output" => options.nocapture = true,
-                "--test-threads" => {
-                    let next = if value.is_empty() { arguments.next() } else { None };
-                    let count = next.as_deref().unwrap_or(value).parse();
-                    options.beside = count.unwrap_or(BESIDE).max(1);
-                }
-                name if name.starts_with('-') => {}
-                name => options.wanted.push(name.to_owned()),
-            }
-        }
-        options
-    }
-
-    fn wants(&self, scenario: &Scenario) -> bool {
-        let is_it = |part: &String| {
-            if self.exact { scenario.name == part } else { scenario.name.contains(part.as_str()) }
-        };
-        let named = self.wanted.is_empty() || self.wanted.iter().any(is_it);
-        named && (!scenario.is_long || is_long())
-    }
-}
-
 /// Runs what is wanted of these.
 pub(crate) fn run(all: &[Scenario]) -> ExitCode {
     if let Some(name) = std::env::var_os(SCENARIO) {
@@ -85,24 +47,26 @@ pub(crate) fn run(all: &[Scenario]) -> ExitCode {
         check_nothing_left();
         return ExitCode::SUCCESS;
     }
-    let options = Options::read();
-    let chosen: Vec<_> = all.iter().filter(|scenario| options.wants(scenario)).collect();
-    if options.list {
+    let wanted = Wanted::of_command_line();
+    let all: Vec<_> = all.iter().filter(|scenario| !scenario.is_long || is_long()).collect();
+    let chosen: Vec<_> = all.iter().filter(|scenario| wanted.wants(scenario.name)).collect();
+    if wanted.list {
         for scenario in chosen {
             println!("{}: test", scenario.name);
         }
         return ExitCode::SUCCESS;
     }
+    wanted.say_if_none(chosen.len(), all.len());
     if let Err(error) = Share::mount() {
-        eprintln!("faulty_share: left out: FUSE cannot be mounted here: {error}");
+        leave_out(&format!("faulty_share: FUSE cannot be mounted here: {error}"));
         return ExitCode::SUCCESS;
     }
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..options.beside.min(chosen.len()) {
+        for _ in 0..wanted.threads.unwrap_or(BESIDE).min(chosen.len()) {
             scope.spawn(|| {
                 while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !is_passed(scenario.name, options.nocapture) {
+                    if !is_passed(scenario.name, wanted.nocapture) {
                         failed.lock().expect("nobody panics").push(scenario.name);
                     }
                 }
@@ -110,7 +74,8 @@ pub(crate) fn run(all: &[Scenario]) -> ExitCode {
         }
     });
     let failed = failed.into_inner().expect("nobody panics");
-    println!("{} of {} scenarios passed", chosen.len() - failed.len(), chosen.len());
+    let (passed, count) = (chosen.len() - failed.len(), chosen.len());
+    println!("{passed} of {count} scenarios passed, {} were not asked for", all.len() - count);
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -4,11 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::left_out::leave_out;
+
 /// Names the test that runs in a namespace of its own.
 const INSIDE: &str = "EDGE_TEST_APART";
 
 /// Whether this is the test of that name in a mount namespace of its own. Elsewhere it is run
-/// there, and must pass; where that cannot be, a word is printed instead.
+/// there, and must pass; where that cannot be, it is left out.
 pub(crate) fn has_own_mounts(test: &str) -> bool {
     if std::env::var(INSIDE).is_ok_and(|name| name == test) {
         return true;
@@ -20,7 +22,7 @@ pub(crate) fn has_own_mounts(test: &str) -> bool {
     inside(&mut probe);
     let can = probe.arg("true").output().is_ok_and(|done| done.status.success());
     if !can || !is_root() {
-        println!("skipped: only root can mount, and only with unshare");
+        leave_out(&format!("{test}: only root can mount, and only with unshare"));
         return false;
     }
     let mut again = Command::new("unshare");

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use crate::apart::is_root;
 use crate::lone::Lone;
 use crate::scene::{NODES, Scene};
+use crate::support::left_out::leave_out;
 use crate::support::site::Plan;
 
 const UID: u32 = 12_345;
@@ -22,8 +23,7 @@ fn a_data_directory_of_another_user_says_whose_it_is_and_what_mends_it() {
     let as_user = [user.as_str(), group.as_str(), "--clear-groups", "--"];
     let can = Command::new("setpriv").args(as_user).arg("true").stderr(Stdio::null()).status();
     if !is_root() || !can.is_ok_and(|status| status.success()) {
-        println!("skipped: only root can be another user, and only with setpriv");
-        return;
+        return leave_out("owner: only root can be another user, and only with setpriv");
     }
     let scene = Scene::new(&Plan::default());
     let node = NODES[0];

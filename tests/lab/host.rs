@@ -12,7 +12,7 @@ use crate::shell::{run, try_run};
 use crate::support::site::Place;
 
 /// Where every host mounts the share.
-pub(crate) const MOUNT: &str = "/mnt";
+pub(crate) const MOUNT: &str = "/shared-vol";
 
 /// A network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +85,11 @@ impl Host {
     /// Runs a line of shell there, as root.
     pub(crate) fn try_run(&self, line: &str) -> Result<String, String> {
         try_run(&self.enter(0), line)
+    }
+
+    /// The same by the service's user: root is nobody on the share.
+    pub(crate) fn try_run_as_service(&self, line: &str) -> Result<String, String> {
+        try_run(&self.enter(USER), line)
     }
 
     /// Runs a line of shell there that must succeed.

@@ -17,6 +17,7 @@
 //! otherwise, so that a node without its share could still reach the cloud.
 //!
 //! - `shell`: commands of the machine.
+//! - `advice`: how the README would have shares exported and mounted.
 //! - `server`: networks, file system, knfsd, smbd.
 //! - `host`: a gateway's host.
 //! - `scene`: a site on them; measures and judges; `stalls`: when the machine stood still.
@@ -35,6 +36,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod advice;
 mod cells;
 mod host;
 mod mounts;
@@ -57,12 +59,16 @@ fn main() -> ExitCode {
     match words[..] {
         [] => machine(),
         ["cell", share, number] => cell(share, number),
-        _ => {
+        ["list"] => {
             for (name, share) in Share::ALL {
                 let cells = ALL.iter().filter(|cell| (cell.on)(share));
                 cells.for_each(|cell| println!("{name}/{}", cell.name));
             }
             ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("usage: lab [list]; without a word only as a machine's init");
+            ExitCode::from(64)
         }
     }
 }
@@ -75,6 +81,8 @@ fn machine() -> ExitCode {
         line.split_whitespace().find_map(|word| word.strip_prefix("lab=")).unwrap_or("").split(',');
     let share = words.next().and_then(Share::parse).expect("the command line names a share");
     let chosen: Vec<_> = words.collect();
+    let is_ours = |name: &&str| ALL.iter().any(|cell| cell.name == *name && (cell.on)(share));
+    assert!(chosen.iter().all(is_ours), "{} has not all of {chosen:?}", share.name());
     server::prepare();
     server::begin(share);
     let mut worst = Judged::Passed;

@@ -6,15 +6,20 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::advice;
 use crate::host::MOUNT;
 use crate::shell::{run, try_run};
 
 /// The service's user and group.
 pub(crate) const USER: u32 = 8480;
 /// The folder that is exported.
-pub(crate) const EXPORT: &str = "/export";
+pub(crate) const EXPORT: &str = "/srv/edge";
 /// The password of the share's user.
 pub(crate) const PASSWORD: &str = "pw";
+/// The lease of a server that was told nothing, in s.
+const LEASE_S: u32 = 90;
+/// What the README would have on newer kernels alone.
+const CLOSED_AT_ONCE: &str = ",closetimeo=0";
 
 /// What the gateways mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +33,7 @@ pub(crate) enum Share {
     },
     /// SMB 3.1.1.
     Smb {
-        /// Mount options beside user, owner and modes.
+        /// Mount options beside the README's, of which [`CLOSED_AT_ONCE`] is left out.
         options: &'static str,
     },
 }
@@ -38,7 +43,7 @@ impl Share {
     pub(crate) const ALL: [(&'static str, Self); 9] = [
         ("nfs15", Self::Nfs { version: "4.2", lease_s: 15 }),
         ("smb", Self::Smb { options: "" }),
-        ("tuned", Self::Smb { options: ",closetimeo=0" }),
+        ("tuned", Self::Smb { options: CLOSED_AT_ONCE }),
         ("nfs90", Self::Nfs { version: "4.2", lease_s: 90 }),
         ("nfs41", Self::Nfs { version: "4.1", lease_s: 90 }),
         ("nfs3", Self::Nfs { version: "3", lease_s: 90 }),
@@ -67,17 +72,29 @@ impl Share {
         self == Self::Smb { options: ",nobrl" }
     }
 
-    /// What mounts it for the service's user, with more options.
-    pub(crate) fn mount_line(self, more: &str) -> String {
+    /// After how long without a word the server takes what a client holds, in s; NFS 3 never does.
+    pub(crate) fn lease_s(self) -> Option<u32> {
         match self {
-            Self::Nfs { version, .. } => {
-                format!("mount -t nfs -o vers={version}{more} files:{EXPORT} {MOUNT}")
-            }
-            Self::Smb { options } => format!(
-                "mount -t cifs -o username=edge-agent,password={PASSWORD},uid={USER},gid={USER},\
-                 file_mode=0600,dir_mode=0700{options}{more} //files/data {MOUNT}"
-            ),
+            Self::Nfs { lease_s, .. } if !self.is_nfs3() => Some(lease_s),
+            Self::Nfs { .. } | Self::Smb { .. } => None,
         }
+    }
+
+    /// What mounts it as the README has it, with more options.
+    pub(crate) fn mount_line(self, more: &str) -> String {
+        let (kind, advised, options) = match self {
+            Self::Nfs { version, .. } => {
+                let advised = advice::mount("nfs");
+                let options = advised.options.replace("vers=4.2", &format!("vers={version}"));
+                ("nfs", advised, options)
+            }
+            Self::Smb { options } => {
+                let advised = advice::mount("cifs");
+                let all = advised.options.replace(CLOSED_AT_ONCE, "");
+                ("cifs", advised, all + options)
+            }
+        };
+        format!("mount -t {kind} -o {options}{more} {} {}", advised.device, advised.point)
     }
 }
 
@@ -89,7 +106,10 @@ pub(crate) fn prepare() {
     run("modprobe -a nfsd nfsv3 nfsv4 cifs veth bridge loop ext4");
     let disk = fs::File::create("/tmp/disk").expect("room in memory");
     disk.set_len(192 << 20).expect("room in memory");
-    run("mkfs.ext4 -q /tmp/disk && mount -o loop /tmp/disk /export");
+    for folder in [EXPORT, MOUNT] {
+        fs::create_dir_all(folder).expect("the machine is ours");
+    }
+    run(&format!("mkfs.ext4 -q /tmp/disk && mount -o loop /tmp/disk {EXPORT}"));
     // the empty mount point could be written to, too
     for folder in [EXPORT, MOUNT] {
         chown(folder, Some(USER), Some(USER)).expect("we are root");
@@ -111,9 +131,11 @@ pub(crate) fn begin(share: Share) {
         Share::Nfs { lease_s, .. } => {
             run("mount -t nfsd nfsd /proc/fs/nfsd && \
                  mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs");
-            for file in ["nfsv4leasetime", "nfsv4gracetime"] {
-                let path = format!("/proc/fs/nfsd/{file}");
-                fs::write(path, lease_s.to_string()).expect("nfsd takes its times");
+            // Debian's is made when its package is configured
+            fs::write("/etc/nfs.conf", "[general]\n").expect("the machine is ours");
+            if lease_s != LEASE_S {
+                let settings = advice::settings("nfsd");
+                fs::write("/etc/nfs.conf.d/edge.conf", settings).expect("the machine is ours");
             }
             fs::write("/etc/exports", "").expect("the machine is ours");
             if share.is_nfs3() {
@@ -127,20 +149,26 @@ pub(crate) fn begin(share: Share) {
         }
         Share::Smb { options } => {
             let unix = if options == ",posix" { "smb3 unix extensions = yes\n" } else { "" };
+            let edge = advice::settings("edge");
             let settings = format!(
                 "[global]\nworkgroup = WORKGROUP\nserver role = standalone server\n\
                  disable netbios = yes\nsmb ports = 445\nload printers = no\n{unix}\
-                 log file = /var/log/samba/log.%m\n\
-                 [data]\npath = {EXPORT}\nread only = no\n"
+                 log file = /var/log/samba/log.%m\n{edge}"
             );
             fs::write("/etc/samba/smb.conf", settings).expect("the machine is ours");
+            let mut options = advice::mount("cifs").options.split(',');
+            let file = options.find_map(|option| option.strip_prefix("credentials="));
+            let words = format!("username=edge-agent\npassword={PASSWORD}\n");
+            fs::write(file.expect("it is in a file"), words).expect("the machine is ours");
             fs::create_dir_all("/run/samba").expect("the machine is ours");
             let words = format!("{PASSWORD}\\n{PASSWORD}\\n");
             run(&format!("printf '{words}' | smbpasswd -a -s edge-agent"));
         }
     }
     start(share);
-    if matches!(share, Share::Nfs { .. }) {
+    if let Share::Nfs { lease_s, .. } = share {
+        let lease = fs::read_to_string("/proc/fs/nfsd/nfsv4leasetime").expect("knfsd runs");
+        assert_eq!(lease.trim(), lease_s.to_string(), "the server's lease is another");
         // nobody has anything to reclaim yet; it refuses where it ended by itself
         let file = "/proc/fs/nfsd/v4_end_grace";
         wait("nfsd's grace to end", || {
@@ -155,10 +183,8 @@ pub(crate) fn start(share: Share) {
     match share {
         Share::Nfs { .. } => {
             let versions = if share.is_nfs3() { "" } else { "-N 3" };
-            run(&format!(
-                "exportfs -i -o rw,no_root_squash,no_subtree_check '*:{EXPORT}' && \
-                 rpc.nfsd {versions} 8"
-            ));
+            let options = advice::export_options();
+            run(&format!("exportfs -i -o {options} '*:{EXPORT}' && rpc.nfsd {versions} 8"));
         }
         Share::Smb { .. } => {
             run("smbd -D");

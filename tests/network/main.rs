@@ -2,7 +2,7 @@
 //! binary on a real network.
 //!
 //! What swallows packets is a network namespace of the test's own, which takes root; it is left
-//! out elsewhere, with a word. tinyproxy is Debian's; what it cannot do wrong, a proxy of the
+//! out elsewhere (`support::left_out`). tinyproxy is Debian's; what it cannot do wrong, a proxy of the
 //! test's own does.
 
 mod answers;
@@ -15,7 +15,6 @@ mod proxy;
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::process::Output;
 use std::time::Duration;
 
@@ -51,12 +50,6 @@ fn wait_deliveries(site: &Site, receiver: &Receiver, count: usize, limit: Durati
     });
     let report = || format!("{}{}", receiver.ledger().tail(), site.report());
     assert!(seen.is_some(), "{count} deliveries did not come within {limit:?}\n{}", report());
-}
-
-/// Says why something is not tested here, past whoever captures the output of tests.
-fn leave_out(why: &str) {
-    let told = writeln!(std::io::stderr(), "left out: {why}");
-    assert!(told.is_ok(), "{why}");
 }
 
 /// What `check` says, and its exit code.

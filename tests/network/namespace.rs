@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use crate::leave_out;
+use crate::support::left_out::leave_out;
 
 /// Says in which test's namespaces a process is.
 const INSIDE: &str = "EDGE_TEST_NAMESPACE";

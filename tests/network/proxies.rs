@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::proxy::{Manner, Proxy};
 use crate::support::guard;
 use crate::support::http::free_port;
+use crate::support::left_out::leave_out;
 use crate::support::producer::Producer;
 use crate::support::receiver::{CLOUD_NAME, Receiver};
 use crate::support::site::{Plan, Site};
-use crate::{check, configure, leave_out, site, wait_deliveries};
+use crate::{check, configure, site, wait_deliveries};
 
 const TIMEOUT_MS: u32 = 2_000;
 const READINGS_PER_SECOND: u64 = 200;

@@ -13,6 +13,7 @@ pub mod figures;
 pub mod guard;
 pub mod http;
 pub mod ledger;
+pub mod left_out;
 pub mod processes;
 pub mod producer;
 pub mod receiver;
@@ -20,6 +21,7 @@ pub mod scene;
 pub mod site;
 pub mod slow_link;
 pub mod trace;
+pub mod wanted;
 
 /// The secret key of every scratch site.
 pub const SECRET_KEY: &str = "testsecretkey0000000000000000000000000001";
