@@ -68,21 +68,23 @@ fn agent() -> AgentStatus {
     agent
 }
 
-/// A snapshot; the longest possible one if `is_longest`.
-pub(crate) fn status(is_longest: bool) -> Status {
-    let name = NodeName::parse(&"n".repeat(32)).expect("a valid name");
-    let cursor = Cursor { term: u32::MAX, segment: u32::MAX, offset: u32::MAX, seq: u64::MAX };
-    let lane = LaneStatus {
+fn lane() -> LaneStatus {
+    LaneStatus {
         bytes: u64::MAX,
         declined: u64::MAX,
         dropped: u64::MAX,
-        cursor,
+        cursor: Cursor { term: u32::MAX, segment: u32::MAX, offset: u32::MAX, seq: u64::MAX },
         journalled: u64::MAX,
         waiting: u64::MAX,
         backlog: false,
         delivered: u64::MAX,
         damaged: u64::MAX,
-    };
+    }
+}
+
+/// A snapshot; the longest possible one if `is_longest`.
+pub(crate) fn status(is_longest: bool) -> Status {
+    let name = NodeName::parse(&"n".repeat(32)).expect("a valid name");
     let node = NodeStatus {
         node: name.clone(),
         role: Role::Resigning,
@@ -120,7 +122,7 @@ pub(crate) fn status(is_longest: bool) -> Status {
         },
         master: Some(master),
         nodes: heapless::Vec::new(),
-        journal: [lane; 2],
+        journal: [lane(); 2],
         declined: Some(declined()),
         cloud: CloudStatus {
             state: "waiting",
