@@ -414,7 +414,9 @@ impl<'a> Meeting<'a> {
         };
         let first = read_page(&file, Side::First);
         let first = first.map_err(|error| cannot("read", &path, &error))?;
-        if first.is_some_and(|first| first.nonce != self.nonce()) {
+        // the first host's page may be half written when the second reads it, not when itself does
+        let is_ours = first.map_or(self.side == Side::Second, |it| it.nonce == self.nonce());
+        if !is_ours {
             let text = "share: another host has begun anew meanwhile: begin again on both";
             return Err(missing(format_args!("{text}")));
         }
@@ -504,5 +506,71 @@ mod tests {
             other.join().expect("no panic").expect("M1");
         });
         assert!(!root.path.join(".edge.peer.0.lock").exists());
+    }
+
+    /// Two that have met, in turn by a thread each.
+    fn met(root: &Root, first: impl FnOnce(Meeting) + Send, second: impl FnOnce(Meeting) + Send) {
+        let begin = || Meeting::begin(root, || {}).expect("M1");
+        thread::scope(|scope| {
+            let other = scope.spawn(begin);
+            let (one, other) = (begin(), other.join().expect("no panic"));
+            let (one, other) = if one.side() == Side::First { (one, other) } else { (other, one) };
+            scope.spawn(|| first(one));
+            second(other);
+        });
+    }
+
+    #[test]
+    fn a_third_finds_two_that_wait_and_leaves_them_alone() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let waits = |mut meeting: Meeting| {
+            meeting.wait(PEER_DEAD_MS, || Ok(false)).expect("M1: the other waits, too");
+            meeting.meet(0).expect("M2");
+            meeting.end().expect("done");
+        };
+        met(&root, waits, |second| {
+            let third = Meeting::begin(&root, || {}).err().expect("M2");
+            assert!(third.text.contains("two other hosts are at it"), "{third}");
+            waits(second);
+        });
+        assert!(!path_in(&root).exists());
+    }
+
+    #[test]
+    fn who_gives_up_is_heard_and_leaves_nothing_behind() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let give_up = |meeting: Meeting| {
+            std::fs::write(meeting.scratch("lock"), b"").expect("written");
+            meeting.give_up();
+        };
+        met(&root, give_up, |mut second| {
+            let error = second.meet(0).expect_err("M6");
+            assert!(error.text.contains("the first host has ended"), "{error}");
+            second.give_up();
+        });
+        let names = std::fs::read_dir(&root.path).expect("listed");
+        let mut names = names.map(|name| name.expect("an entry").file_name());
+        assert!(!names.any(|name| name.to_string_lossy().starts_with(".edge.peer")), "M6");
+    }
+
+    #[test]
+    fn a_file_that_others_made_anew_is_left_to_them() {
+        let folder = Folder::new();
+        let root = folder.root();
+        let ends = |mut meeting: Meeting| {
+            assert!(meeting.meet(0).is_err());
+            meeting.give_up();
+        };
+        let anew = Page { nonce: 7, ..Page::default() };
+        let make_anew = |meeting: Meeting| {
+            std::fs::write(root.path.join("anew"), anew.to_bytes()).expect("written");
+            std::fs::rename(root.path.join("anew"), path_in(&root)).expect("renamed");
+            ends(meeting);
+        };
+        met(&root, ends, make_anew);
+        let bytes = std::fs::read(path_in(&root)).expect("M5: it stays");
+        assert_eq!(Page::read(&bytes), Some(anew), "M5");
     }
 }
