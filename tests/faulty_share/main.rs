@@ -122,6 +122,7 @@ const ALL: &[Scenario] = &[
     fast!(peers::a_sleeper_that_does_not_see_its_successor_fails),
     fast!(peers::a_host_that_cannot_write_ends_both),
     fast!(peers::a_host_whose_child_dies_ends_both),
+    long!(peers::a_host_whose_share_hangs_ends_both),
     fast!(clocks::a_clock_that_is_set_under_its_master_changes_nothing),
     fast!(clocks::hosts_whose_clocks_are_hours_apart_and_drift_agree),
 ];

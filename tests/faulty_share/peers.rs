@@ -93,6 +93,14 @@ impl Pair {
         });
         assert_eq!(first, second, "both say the same");
     }
+
+    /// Both end before their time, the first host with one of these, the second with the other.
+    fn check_ended(&mut self, parts: [&str; 2]) {
+        for ((code, text), part) in self.end().iter().zip(parts) {
+            assert_eq!(*code, TEMPORARY, "{text}");
+            assert!(text.contains(part) && !text.contains("holds between"), "{part} in {text}");
+        }
+    }
 }
 
 /// One fault, and what both say of it.
@@ -237,11 +245,7 @@ pub(crate) fn a_host_that_cannot_write_ends_both() {
     let mut pair = Pair::begin(&plan(), |share| {
         share.impose(Side::A, Fault::of(&[Kind::Write], Deed::Fail(libc::EIO)).below(SCRATCH));
     });
-    let said = pair.end();
-    for ((code, text), part) in said.iter().zip(["cannot write", "the first host has ended"]) {
-        assert_eq!(*code, TEMPORARY, "{text}");
-        assert!(text.contains(part) && !text.contains("holds between"), "{part} in {text}");
-    }
+    pair.check_ended(["cannot write", "the first host has ended"]);
 }
 
 /// Neither takes what it has heard so far for all.
@@ -254,10 +258,13 @@ pub(crate) fn a_host_whose_child_dies_ends_both() {
     let is_it = |it: &processes::Process| it.parent == check && it.state != 'Z';
     let child = tree.find(is_it).expect("it has a child");
     processes::signal("KILL", &[child.pid]);
-    let said = pair.end();
-    let parts = ["ended before its time", "the first host said nothing for 30 s"];
-    for ((code, text), part) in said.iter().zip(parts) {
-        assert_eq!(*code, TEMPORARY, "{text}");
-        assert!(text.contains(part) && !text.contains("holds between"), "{part} in {text}");
-    }
+    pair.check_ended(["ended before its time", "the first host said nothing for 30 s"]);
+}
+
+/// Nobody waits for it for good: neither the other, nor its own command.
+pub(crate) fn a_host_whose_share_hangs_ends_both() {
+    let mut pair = Pair::begin(&plan(), |share| {
+        share.impose(Side::A, Fault::of(&[Kind::Write], Deed::Hang).below(SCRATCH));
+    });
+    pair.check_ended(["no answer within 100 s", "the first host said nothing for 30 s"]);
 }

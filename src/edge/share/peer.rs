@@ -25,12 +25,14 @@
 mod locks;
 mod meeting;
 mod names;
+mod page;
 mod pages;
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-use self::meeting::{Meeting, NEVER, Side};
+use self::meeting::{Meeting, NEVER};
+use self::page::Side;
 use super::directory::{self, Root};
 use super::fault::cannot;
 use super::mount;

@@ -20,8 +20,7 @@
 //!   and made anew by others is left alone.
 //! - M6: who gives up says so, and takes its meeting's files away, as far as the share lets it.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -29,7 +28,7 @@ use std::time::Duration;
 use super::super::directory::Root;
 use super::super::fault::{cannot, missing};
 use super::super::file;
-use crate::engine::codec::{CRC_32C, Reader, Writer};
+use super::page::{ENDED, Page, Side, read_page};
 use crate::engine::share::ShareError;
 use crate::limits::{
     PEER_BEAT_MS, PEER_DEAD_MS, PEER_LOOK_MS, PEER_SILENT_MS_MAX, PEER_STEP_MS_MAX,
@@ -40,90 +39,6 @@ use crate::sys::random::random_u64;
 
 /// A span that did not end within its limit, as the other is told it.
 pub(super) const NEVER: u64 = u64::MAX;
-
-const MAGIC: &[u8; 8] = b"EDGEPEER";
-const PAGE_BYTES: usize = 56;
-/// The step of a host that has ended before its time.
-const ENDED: u32 = u32::MAX;
-
-/// Which of the two a host is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Side {
-    /// Made the file.
-    First,
-    /// Found it.
-    Second,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::First, Self::Second];
-
-    /// As findings name it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::First => "the first host",
-            Self::Second => "the second host",
-        }
-    }
-
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::First => Self::Second,
-            Self::Second => Self::First,
-        }
-    }
-
-    const fn offset(self) -> u64 {
-        match self {
-            Self::First => 0,
-            Self::Second => SLOT_BYTES as u64,
-        }
-    }
-}
-
-/// What a host says.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Page {
-    nonce: u64,
-    /// The other's nonce; 0: nobody is there yet.
-    other: u64,
-    step: u32,
-    /// Of the steps with even and odd numbers (M4).
-    values: [u64; 2],
-    beat: u64,
-}
-
-impl Page {
-    fn to_bytes(self) -> [u8; PAGE_BYTES] {
-        let mut bytes = [0; PAGE_BYTES];
-        let mut out = Writer::new(&mut bytes[..PAGE_BYTES - 4]);
-        out.raw(MAGIC);
-        out.u64(self.nonce);
-        out.u64(self.other);
-        out.u32(self.step);
-        out.u64(self.values[0]);
-        out.u64(self.values[1]);
-        out.u64(self.beat);
-        let crc = CRC_32C.checksum(&bytes[..PAGE_BYTES - 4]);
-        bytes[PAGE_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (content, crc) = bytes.split_last_chunk::<4>()?;
-        let mut fields = Reader::new(content);
-        let is_ours = fields.raw::<8>() == *MAGIC;
-        let page = Self {
-            nonce: fields.u64(),
-            other: fields.u64(),
-            step: fields.u32(),
-            values: [fields.u64(), fields.u64()],
-            beat: fields.u64(),
-        };
-        let is_whole = CRC_32C.checksum(content) == u32::from_le_bytes(*crc);
-        (is_ours && is_whole && fields.is_whole()).then_some(page)
-    }
-}
 
 /// Two hosts, as one of them sees it.
 pub(super) struct Meeting<'a> {
@@ -443,12 +358,6 @@ fn pause() {
     thread::sleep(Duration::from_millis(u64::from(PEER_LOOK_MS)));
 }
 
-fn read_page(file: &File, side: Side) -> io::Result<Option<Page>> {
-    let mut bytes = [0; PAGE_BYTES];
-    let length = file::read_at(file, &mut bytes, side.offset())?;
-    Ok(Page::read(&bytes[..length]))
-}
-
 fn path_in(root: &Root) -> PathBuf {
     root.path.join(".edge.peer")
 }
@@ -457,19 +366,6 @@ fn path_in(root: &Root) -> PathBuf {
 mod tests {
     use super::super::super::testing::Folder;
     use super::*;
-
-    #[test]
-    fn a_page_reads_back_and_a_damaged_one_does_not() {
-        let page = Page { nonce: 1, other: 2, step: 3, values: [4, 5], beat: 6 };
-        let mut bytes = page.to_bytes();
-        assert_eq!(Page::read(&bytes), Some(page));
-        assert_eq!(Page::read(&bytes[..PAGE_BYTES - 1]), None);
-        for at in 0..PAGE_BYTES {
-            bytes[at] ^= 0x10;
-            assert_eq!(Page::read(&bytes), None, "byte {at}");
-            bytes[at] ^= 0x10;
-        }
-    }
 
     #[test]
     fn two_meet_and_each_knows_what_the_other_found() {

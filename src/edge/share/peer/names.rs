@@ -1,7 +1,8 @@
 //! Names between two hosts: whether an exclusive create has one winner, and how long a new name stays
 //! unseen.
 
-use super::meeting::{NEVER, Side};
+use super::meeting::NEVER;
+use super::page::Side;
 use super::{Finding, Proof, Told, create};
 use crate::edge::share::probe::Level;
 use crate::engine::share::ShareError;

@@ -7,7 +7,9 @@
 //! what is read is d old, that proof began no later than d after the newer slot was durable, and the
 //! lease ends no later than d and `fence_ms` after it. The newer master forwards 5/4 of `fence_ms`
 //! and 200 ms after it, and the 200 ms are spent: on a request that was about to connect. So d is at
-//! most a quarter of `fence_ms`, or two masters send at once (P1).
+//! most a quarter of `fence_ms`, or two masters send at once (P1). Proofs in between look at the three
+//! slots after their own alone (`engine::mandate`, M5): that four numbers are burnt within a quarter
+//! and a page is seen so late, both at once, is not covered.
 //!
 //! Where a lock is believed after three heartbeats of silence, a living master must not seem silent
 //! for so long: its heartbeats come one apart, and d is at most two of them. More does no harm but
@@ -25,7 +27,8 @@ use std::path::Path;
 use super::super::directory::Root;
 use super::super::fault::cannot;
 use super::super::file;
-use super::meeting::{NEVER, Side};
+use super::meeting::NEVER;
+use super::page::Side;
 use super::{Finding, Proof, Told, create};
 use crate::edge::config::Ha;
 use crate::edge::share::probe::Level;
