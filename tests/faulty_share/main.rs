@@ -29,7 +29,7 @@
 //! at most a batch repeated for each change of master (P3), one master once all is well. Wall clocks
 //! that disagree need Debian's `faketime`; without it that scenario says so and passes.
 //!
-//! The fast run takes about 40 s on two processors; `EDGE_LONG=1` hangs for three and ten minutes,
+//! The fast run takes about a minute on two processors; `EDGE_LONG=1` hangs for three and ten minutes,
 //! is late by 44 s, hides names for 30 s and changes masters a thousand times: an hour or more. Where
 //! FUSE cannot be mounted it says so and passes. `EDGE_KEEP=1` keeps the scratch folders; those of
 //! failed scenarios stay anyway.
