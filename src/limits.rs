@@ -349,16 +349,28 @@ pub const PEER_WAIT_MS_MAX: u32 = 600_000;
 pub const PEER_BEAT_MS: u32 = 500;
 /// and takes a host that showed nothing for so long for one that is gone.
 pub const PEER_DEAD_MS: u32 = 10 * PEER_BEAT_MS;
-/// Once two hosts have met, one waits so long for the other,
-pub const PEER_SILENT_MS_MAX: u32 = SEGMENT_HIDDEN_MS_MAX + 30_000;
-/// and looks as often as this.
+/// Once two hosts have met, one takes the other for gone that showed nothing for so long,
+pub const PEER_SILENT_MS_MAX: u32 = 30_000;
+/// and waits no longer than this for one that is there: it may be waiting for a hidden name.
+pub const PEER_STEP_MS_MAX: u32 = SEGMENT_HIDDEN_MS_MAX + PEER_SILENT_MS_MAX;
+/// `check` gives its child up that has met the other host and then tells nothing for so long.
+pub const PEER_QUIET_MS_MAX: u32 = PEER_STEP_MS_MAX + SURVEY_MS_MAX;
+/// They look as often as this.
 pub const PEER_LOOK_MS: u32 = 20;
-/// Pages that they rewrite for each other, and names that both try to create.
+/// Times that one rewrites a page and the other answers,
 pub const PEER_ROUNDS: u32 = 25;
+/// but none is begun after this,
+pub const PEER_ROUNDS_MS_MAX: u32 = 10_000;
+/// and a page that is not answered for so long is not seen. Real shares take 0.15 s.
+pub const PEER_STALE_MS_MAX: u32 = 10_000;
+/// Times that both try to create 64 names, which fit into one value that they exchange.
+pub const PEER_RACES: u32 = 4;
 /// A lock that was given up, or whose holder was killed, must be granted to the other within this.
 pub const PEER_LOCK_MS_MAX: u32 = 10_000;
-/// A host that sleeps through a takeover does so for this long.
-pub const PEER_SLEEP_MS: u32 = 5_000;
+/// A host that slept through a takeover writes so long after it: longer than a tick of any server's
+/// clock (a second at worst), so that the two writes are told apart, and shorter than NFS clients
+/// take what they have seen for true (3 s).
+pub const PEER_SLEEP_MS: u32 = 2_000;
 /// `journal verify` waits so long for each segment.
 pub const VERIFY_MS_MAX: u32 = 120_000;
 /// `declined replay` and `purge` give an agent up that does not answer for so long.
@@ -399,6 +411,12 @@ const _: () = assert!(CLOUD_TIMEOUT_MS_DEFAULT < DISTRESS_BACKOFF_MS_MAX);
 const _: () = assert!(2 * RESERVE_BYTES as u64 <= RESERVE_ROOM_BYTES);
 const _: () = assert!(SOURCE_MS_MAX < SOURCE_WAIT_MS_MIN);
 const _: () = assert!(POLL_MS_DEFAULT <= HEARTBEAT_MS_DEFAULT);
+const _: () = assert!(2 * PEER_LOOK_MS < PEER_BEAT_MS);
+const _: () = assert!(2 * PEER_BEAT_MS < PEER_DEAD_MS);
+const _: () = assert!(PEER_DEAD_MS < PEER_SILENT_MS_MAX);
+const _: () = assert!(PEER_ROUNDS_MS_MAX + 3 * PEER_STALE_MS_MAX < PEER_STEP_MS_MAX);
+const _: () = assert!(PEER_LOCK_MS_MAX < PEER_STEP_MS_MAX);
+const _: () = assert!(FENCE_MS_DEFAULT / 4 < PEER_STALE_MS_MAX);
 const _: () = assert!(3 * HEARTBEAT_MS_DEFAULT <= FENCE_MS_DEFAULT);
 const _: () = assert!(FENCE_MS_DEFAULT < SEIZE_MS_DEFAULT);
 const _: () = assert!(NODE_SILENT_MS > 2 * NODE_RECORD_EVERY_MS);

@@ -169,7 +169,8 @@ impl Files {
     ) -> Result<(Attributes, u64)> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(mode);
-        let file = if flags & libc::O_EXCL == 0 {
+        let is_given = self.views().is_given(side, path);
+        let file = if flags & libc::O_EXCL == 0 || is_given {
             options.create(true).truncate(flags & libc::O_TRUNC != 0).open(self.whole(path))?
         } else {
             options.create_new(true).open(self.whole(path))?
@@ -213,7 +214,7 @@ impl Files {
     /// Writes to an open file.
     pub(crate) fn write(&self, side: Side, open: &Open, at: u64, bytes: &[u8]) -> Result<()> {
         let mut views = self.views();
-        if views.wants_writes() {
+        if views.wants_writes(&open.path) {
             let before = read_up_to(&open.file, at, bytes.len())?;
             views.note_write(side, open.inode, at, before, open.file.metadata()?.len());
         }
@@ -225,7 +226,7 @@ impl Files {
         let path = self.find(inode)?;
         let file = OpenOptions::new().read(true).write(true).open(self.whole(&path))?;
         let mut views = self.views();
-        if views.wants_writes() {
+        if views.wants_writes(&path) {
             let there = file.metadata()?.len();
             let tail = usize::try_from(there.saturating_sub(length)).unwrap_or_default();
             views.note_write(side, inode, length, read_up_to(&file, length, tail)?, there);

@@ -50,6 +50,8 @@ pub(crate) struct Locks {
     lost: HashMap<u64, i32>,
     /// Open files whose lock is kept though they are closed: their host is lost.
     kept: HashSet<u64>,
+    /// Mounts whose locks never come free.
+    keeps_all: [bool; 2],
 }
 
 impl Locks {
@@ -93,7 +95,9 @@ impl Locks {
         if self.kept.remove(&file) {
             return;
         }
-        self.held.values_mut().for_each(|held| held.retain(|lock| lock.asker.file != file));
+        let keeps_all = self.keeps_all;
+        let stays = |lock: &Lock| lock.asker.file != file || keeps_all[lock.asker.side.index()];
+        self.held.values_mut().for_each(|held| held.retain(stays));
     }
 
     /// Forgets the locks of a mount. What is written afterwards through the files that had them
@@ -111,6 +115,11 @@ impl Locks {
     pub(crate) fn keep(&mut self, side: Side) {
         let all = self.held.values().flatten().filter(|lock| lock.asker.side == side);
         self.kept.extend(all.map(|lock| lock.asker.file));
+    }
+
+    /// Keeps whatever lock a mount gets from now on.
+    pub(crate) fn keep_all(&mut self, side: Side) {
+        self.keeps_all[side.index()] = true;
     }
 
     /// How a write through this open file fails, if its lock was forgotten.

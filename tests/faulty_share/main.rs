@@ -14,9 +14,12 @@
 //! | `bury(side)` | the host is lost: its processes are let go, but what they asked for is still done in its time |
 //! | `forget_locks(side, told)` | the server forgets a mount's locks; writes through the files that had them fail with `told`, or nobody says a word |
 //! | `keep_locks(side)` | the server keeps them for good |
+//! | `keep_all_locks(side)` | the same, of those that the mount gets later |
 //! | `grant_locks_to_both()` | a lock excludes only the mount's own processes |
 //! | `hide_names(side, time)` | a mount sees the names that the other makes so much later; an exclusive create finds them |
 //! | `hide_bytes(side, time)` | a mount sees what the other writes so much later |
+//! | `hide_only(part)` | both concern only what has this in its path |
+//! | `give_hidden_names()` | an exclusive create gives a mount what it does not see |
 //!
 //! What real shares do is measured; contents that are rewritten in place are never hidden for longer
 //! than the lease allows, for no real share does that.
@@ -26,7 +29,7 @@
 //! at most a batch repeated for each change of master (P3), one master once all is well. Wall clocks
 //! that disagree need Debian's `faketime`; without it that scenario is left out.
 //!
-//! The fast run takes about 40 s on two processors; `EDGE_LONG=1` hangs for three and ten minutes,
+//! The fast run takes about a minute on two processors; `EDGE_LONG=1` hangs for three and ten minutes,
 //! is late by 44 s, hides names for 30 s and changes masters a thousand times: an hour or more. Where
 //! FUSE cannot be mounted all is left out (`support::left_out`). `EDGE_KEEP=1` keeps the scratch folders; those of
 //! failed scenarios stay anyway.
@@ -44,6 +47,7 @@ mod itself;
 mod late;
 mod locks;
 mod mount;
+mod peers;
 mod runner;
 mod server;
 mod share;
@@ -106,6 +110,19 @@ const ALL: &[Scenario] = &[
     long!(late::a_dead_claimants_claim_holds_delivery_up_for_a_minute_at_most),
     fast!(late::agents_killed_with_a_busy_uplink_on_a_slow_share),
     fast!(switchovers::switchovers_with_kills_in_between),
+    fast!(peers::a_good_share_is_certified),
+    fast!(peers::a_page_that_is_seen_late_fails),
+    fast!(peers::a_lock_that_is_granted_to_both_fails),
+    fast!(peers::a_lock_that_never_comes_free_leaves_silence),
+    fast!(peers::a_host_without_locks_fails_and_all_else_is_tried),
+    fast!(peers::a_host_whose_locks_fail_for_now_is_not_certified),
+    fast!(peers::a_name_that_is_given_to_both_fails),
+    fast!(peers::a_name_that_is_hidden_for_a_while_is_told),
+    long!(peers::a_name_that_is_hidden_for_too_long_fails),
+    fast!(peers::a_sleeper_that_does_not_see_its_successor_fails),
+    fast!(peers::a_host_that_cannot_write_ends_both),
+    fast!(peers::a_host_whose_child_dies_ends_both),
+    long!(peers::a_host_whose_share_hangs_ends_both),
     fast!(clocks::a_clock_that_is_set_under_its_master_changes_nothing),
     fast!(clocks::hosts_whose_clocks_are_hours_apart_and_drift_agree),
 ];

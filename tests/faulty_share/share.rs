@@ -138,6 +138,21 @@ impl Share {
         self.server.locks().keep(side);
     }
 
+    /// Keeps whatever lock a mount gets from now on.
+    pub(crate) fn keep_all_locks(&self, side: Side) {
+        self.server.locks().keep_all(side);
+    }
+
+    /// Nothing else is hidden than what has this in its path.
+    pub(crate) fn hide_only(&self, part: &'static str) {
+        self.server.files.views().hide_only(part);
+    }
+
+    /// An exclusive create of a name that is hidden from its mount succeeds.
+    pub(crate) fn give_hidden_names(&self) {
+        self.server.files.views().give_hidden();
+    }
+
     /// A mount sees the names that the other makes so much later.
     pub(crate) fn hide_names(&self, from: Side, time: Duration) {
         self.server.files.views().hide_names(from, time);

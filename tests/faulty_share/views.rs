@@ -31,6 +31,9 @@ struct Covered {
 pub(crate) struct Views {
     names_hidden: [Duration; 2],
     bytes_hidden: [Duration; 2],
+    /// Nothing else is hidden than what has this in its path.
+    part: &'static str,
+    gives_hidden: bool,
     names: Vec<Made>,
     writes: HashMap<u64, Vec<Covered>>,
 }
@@ -46,11 +49,30 @@ impl Views {
         self.bytes_hidden[from.index()] = time;
     }
 
+    /// From now on nothing else is hidden than what has this in its path.
+    pub(crate) fn hide_only(&mut self, part: &'static str) {
+        self.part = part;
+    }
+
+    /// From now on an exclusive create of a name that is hidden from its mount succeeds.
+    pub(crate) fn give_hidden(&mut self) {
+        self.gives_hidden = true;
+    }
+
+    /// Whether a mount is given a name that the other has made.
+    pub(crate) fn is_given(&self, to: Side, path: &Path) -> bool {
+        self.gives_hidden && self.is_hidden(to, path)
+    }
+
+    fn may_hide(&self, path: &Path) -> bool {
+        path.to_string_lossy().contains(self.part)
+    }
+
     /// A name was made.
     pub(crate) fn note_name(&mut self, by: Side, path: &Path) {
         let longest = self.names_hidden.iter().max().copied().unwrap_or_default();
         self.names.retain(|made| made.at.elapsed() < longest && made.path != path);
-        if !longest.is_zero() {
+        if !longest.is_zero() && self.may_hide(path) {
             self.names.push(Made { path: path.to_owned(), by, at: Instant::now() });
         }
     }
@@ -63,9 +85,9 @@ impl Views {
             .any(|made| made.by != from && made.path == path && made.at.elapsed() < time)
     }
 
-    /// Whether what writes cover is to be noted.
-    pub(crate) fn wants_writes(&self) -> bool {
-        self.bytes_hidden.iter().any(|time| !time.is_zero())
+    /// Whether what writes to a file cover is to be noted.
+    pub(crate) fn wants_writes(&self, path: &Path) -> bool {
+        self.bytes_hidden.iter().any(|time| !time.is_zero()) && self.may_hide(path)
     }
 
     /// A write is about to cover `before`, in a file of this length.

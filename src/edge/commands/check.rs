@@ -3,7 +3,9 @@
 //!
 //! The share is looked at by a child, within [`SURVEY_MS_MAX`]; the cloud is asked by an uplink
 //! without a term, and before it the proxy by a child, each within `cloud.timeout_ms`. With `--peer`
-//! the share is tried together with another host that does the same, and the cloud is left alone.
+//! the share is tried together with another host that does the same, and the cloud is left alone:
+//! a child waits for that host for up to [`PEER_WAIT_MS_MAX`], and once it is there says something
+//! within [`PEER_QUIET_MS_MAX`], or is given up.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +19,22 @@ use crate::edge::console::Token;
 use crate::edge::keeper::Place;
 use crate::edge::logging::Utc;
 use crate::edge::options::{Listen, Options};
-use crate::edge::share::{Level, Probe, Probed, probe, prove};
+use crate::edge::share::{Level, Probe, Probed, Told, probe, prove};
 use crate::edge::uplink::{self, UplinkAnswer};
 use crate::engine::cloud::{CloudOrder, CloudOutcome, CloudRequest, Verdict};
 use crate::engine::ident::SiteId;
-use crate::limits::{CERTIFICATE_WARN_MS, PEER_WAIT_MS_MAX, SURVEY_MS_MAX};
+use crate::limits::{CERTIFICATE_WARN_MS, PEER_QUIET_MS_MAX, PEER_WAIT_MS_MAX, SURVEY_MS_MAX};
 use crate::sys::clock::{boottime_ms, wall_ms};
 use crate::sys::lease::Lease;
 
 /// The oldest Linux that has all that we use: OFD locks, memfd, getrandom.
 const LINUX_MIN: (u32, u32) = (3, 17);
-/// The first byte of a piece from the child: a probe follows, or the site id and the files.
+/// The first byte of a piece from the child. A probe follows, or the site id and the files.
 const PROBE: u8 = 0;
 const FILES: u8 = 1;
+/// With another host: it is there; all was said.
+const MET: u8 = 2;
+const OVER: u8 = 3;
 
 /// What was found so far.
 #[derive(Default)]
@@ -84,7 +89,11 @@ pub(super) fn check(options: &Options, with_peer: bool) -> i32 {
         run_dir: options.run_dir.clone(),
     };
     match check_share(&place, &mut report) {
-        Ok(Some(_)) if with_peer => check_with_peer(&place, &mut report),
+        Ok(Some(probed)) if with_peer => {
+            if let Err(failure) = check_with_peer(options, &place, &probed, &mut report) {
+                report.say(Level::FailForNow, &format!("peer: {failure}"));
+            }
+        }
         Ok(Some(probed)) => {
             if let Some((config, setup)) = check_config(options, &probed, &mut report) {
                 check_console(options, &config, &probed.files, &mut report);
@@ -140,20 +149,35 @@ fn check_share(place: &Place, report: &mut Report) -> Result<Option<Probed>, Fai
     }
 }
 
-/// What only two hosts together can try, once this one has passed by itself.
-fn check_with_peer(place: &Place, report: &mut Report) {
-    let mut try_peer = || {
-        let mut work = Work::begin("edge-check", |teller| {
-            prove(&place.data_dir, |found| tell_probe(teller, &found));
-        })?;
-        while let Some(piece) = work.next(PEER_WAIT_MS_MAX + SURVEY_MS_MAX)? {
-            report.say_probe(piece.get(1..).unwrap_or_default())?;
+/// What only two hosts together can try, once this one has passed by itself. Nothing is judged if
+/// the child ends before it has said all.
+fn check_with_peer(
+    options: &Options,
+    place: &Place,
+    probed: &Probed,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let config = probed.files.config.as_ref().map(|bytes| read_config(options, bytes));
+    // what is wrong with it is for a check without a peer to say
+    let ha = config.and_then(Result::ok).map(|config| config.ha).unwrap_or_default();
+    let mut work = Work::begin("edge-check", |teller| {
+        prove(&place.data_dir, &ha, |told| match told {
+            Told::Found(level, text) => tell_probe(teller, &Probe::new(level, &text)),
+            Told::Met => teller.tell(Ok(&[MET])),
+            Told::Over => teller.tell(Ok(&[OVER])),
+        });
+    })?;
+    let mut limit_ms = PEER_WAIT_MS_MAX + SURVEY_MS_MAX;
+    while let Some(piece) = work.next(limit_ms)? {
+        match piece.split_first() {
+            Some((&MET, _)) => limit_ms = PEER_QUIET_MS_MAX,
+            Some((&OVER, _)) => return Ok(()),
+            Some((_, rest)) => report.say_probe(rest)?,
+            None => {}
         }
-        Ok(())
-    };
-    if let Err::<(), Failure>(failure) = try_peer() {
-        report.say(Level::FailForNow, &format!("peer: {failure}"));
     }
+    let why = "the child that meets the other host ended before its time: run it again on both";
+    Err(Failure::Fault(why.to_owned()))
 }
 
 fn tell_probe(teller: &mut Teller, found: &Probe) {
@@ -166,6 +190,11 @@ fn tell_probe(teller: &mut Teller, found: &Probe) {
 fn read_probed(bytes: &[u8]) -> Option<Probed> {
     let (site, rest) = bytes.split_first_chunk()?;
     Some(Probed { site: SiteId(*site), files: Files::from_bytes(rest)? })
+}
+
+fn read_config(options: &Options, bytes: &[u8]) -> Result<Config, config::Fault> {
+    let named = options.config.as_ref().map(|path| path.to_string_lossy());
+    config::parse(bytes, named.as_deref().map_or(Origin::DataDirectory, Origin::Named))
 }
 
 fn check_config(
@@ -183,9 +212,7 @@ fn check_config(
             None => refuse("there is no edge.json in the data directory: write one"),
         };
     };
-    let named = options.config.as_ref().map(|path| path.to_string_lossy());
-    let origin = named.as_deref().map_or(Origin::DataDirectory, Origin::Named);
-    let config = match config::parse(bytes, origin) {
+    let config = match read_config(options, bytes) {
         Ok(config) => config,
         Err(fault) => return refuse(&fault.to_string()),
     };

@@ -50,7 +50,7 @@ use fetch::Fetcher;
 pub use load::read_config;
 use lock::ShareLock;
 pub use nodes::{HostMark, NodePage};
-pub use peer::prove;
+pub use peer::{Told, prove};
 pub use probe::{Level, Probe, Probed, probe};
 use segments::Writer;
 use terms::{LastWrite, Wrote};

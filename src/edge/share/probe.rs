@@ -29,8 +29,8 @@ use crate::sys::process::user_id;
 use crate::sys::random::random_u64;
 use crate::sys::space::free_bytes;
 
-/// How it went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// How it went; the worst is the greatest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Level {
     /// As it should be.
     Pass,
@@ -57,7 +57,7 @@ impl Probe {
         Self { level, text: cut(text) }
     }
 
-    fn of(error: &ShareError) -> Self {
+    pub(super) fn of(error: &ShareError) -> Self {
         let level = match error.fault {
             ShareFault::Missing | ShareFault::Newer | ShareFault::Denied | ShareFault::ReadOnly => {
                 Level::Fail
