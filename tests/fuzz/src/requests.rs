@@ -260,7 +260,8 @@ fn check_asks(door: Door, played: &Played, bytes: &[u8]) {
         assert!(is_open || door != Door::Guarded || shows, "Q1: {ask:?}");
         assert!(!is_change || holds(bytes, b"POST "), "{ask:?}");
         let ours = [&b"localhost"[..], b"127.", b"::1", b"::ffff:", b"HTTP/1.0"];
-        assert!(door == Door::Unix || ours.iter().any(|name| holds(bytes, name)), "Q2: {ask:?}");
+        // where a token guards the console any Host will do
+        assert!(door != Door::Plain || ours.iter().any(|name| holds(bytes, name)), "Q2: {ask:?}");
         assert!(body.is_empty() || *ask == Ask::Readings);
         assert!(body.len() > 512 || body.is_empty() || holds(bytes, body), "{ask:?}");
     }
