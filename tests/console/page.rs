@@ -76,6 +76,8 @@ fn the_page_follows_a_takeover() {
     desk.wait("#sources", |text| text.contains("load1"));
     assert_eq!(desk.text("#terms tbody tr th"), "1");
     assert!(phone.text("#delivery").contains("the master knows"));
+    // known once the master's record was read
+    phone.wait("#master .detail", |text| text.starts_with("its page: "));
     let link = phone.ask("return document.querySelector('#master a').href");
     assert_eq!(link.as_str(), Some(&*format!("{}/", seen.url(0))));
 
