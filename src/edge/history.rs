@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - Y1: nothing is decided by it, and nothing is read for it but once, as the data directory is
-//!   opened: the slots of the newest terms.
+//! - Y1: nothing is decided by it, and nothing is read for it but the slots of the newest terms, each
+//!   time that the data directory is opened.
 //! - Y2: for how long nobody was master is measured by our own clock, from the last change of one
 //!   term's slot to the first sight of the next one's. Of terms that ended before it was opened the
 //!   wall times in their slots tell, if they were released: both may be of different hosts.
@@ -38,7 +38,6 @@ struct Seen {
 impl History {
     /// Takes the slots that were found as the data directory was opened, the oldest first.
     pub fn learn(&mut self, slots: &[Slot]) {
-        (self.terms, self.seen) = (Vec::new(), None);
         for slot in slots {
             let before = self.terms.first();
             let ended = before.map(|before| before.ended_wall_ms).filter(|ended_ms| *ended_ms > 0);
@@ -193,9 +192,20 @@ mod tests {
         history.watch(50_000, &slot(3, 1, SlotState::Active));
         history.watch(50_500, &slot(4, 1, SlotState::Active));
         assert_eq!(gaps(&history), [(4, Some(500)), (3, None), (2, Some(1_000)), (1, None)], "Y2");
-        history.learn(&[]);
-        history.watch(60_000, &slot(4, 2, SlotState::Active));
-        assert_eq!(gaps(&history), [(4, None)], "another data directory");
+        history.learn(&[
+            released(3, 2),
+            slot(4, 1, SlotState::Active),
+            released(5, 9),
+            released(6, 9),
+        ]);
+        history.watch(90_000, &slot(7, 1, SlotState::Active));
+        let newest = &gaps(&history)[..4];
+        assert_eq!(
+            newest,
+            [(7, None), (6, Some(1_000)), (5, None), (4, Some(500))],
+            "opened again"
+        );
+        assert_eq!(history.terms()[4].state, "released");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! those of a static musl build: `EDGE_BINARY=PROGRAM` measures another; which is said above the table.
 
 mod backlog;
+mod cycle;
 mod sink;
 #[path = "../support/mod.rs"]
 mod support;
@@ -93,6 +94,7 @@ fn main() {
     drop(bench);
     if load_seconds > 0 {
         rows.extend(throughput::measure(&binary, load_seconds));
+        rows.extend(cycle::measure(&binary));
     }
     print_table(&rows, rounds, idle_seconds);
     println!("load average at the end: {}", figures::load_average());

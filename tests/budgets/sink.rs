@@ -1,6 +1,7 @@
 //! A cloud that takes everything and looks at nothing but the head: TLS, one request a connection,
 //! as little work as can be, because it shares the processor with what is measured.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -8,9 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::json;
 
 use crate::support::certificates::{Authority, Certificate};
 use crate::support::http::header;
+use crate::support::site::Site;
+use crate::throughput::Load;
 
 /// What came.
 #[derive(Default)]
@@ -23,8 +27,8 @@ struct Taken {
 
 /// The cloud.
 pub(crate) struct Sink {
-    pub(crate) url: String,
-    pub(crate) ca_pem: String,
+    url: String,
+    ca_pem: String,
     port: u16,
     taken: Arc<Taken>,
 }
@@ -56,6 +60,16 @@ impl Sink {
         });
         let url = format!("https://localhost:{port}");
         Self { url, ca_pem: authority.pem(), port, taken }
+    }
+
+    /// Has a site forward to this, in such batches.
+    pub(crate) fn take_in(&self, site: &Site, load: &Load) {
+        fs::write(site.data().join("ca.pem"), &self.ca_pem).expect("budgets: cannot write");
+        site.edit_config(|config| {
+            config["cloud"]["url"] = json!(self.url);
+            config["cloud"]["batch_records_max"] = json!(load.batch_records);
+            config["cloud"]["batch_bytes_max"] = json!(load.batch_bytes);
+        });
     }
 
     pub(crate) fn count(&self) -> Count {

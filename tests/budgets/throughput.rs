@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::sink::{Count, Sink};
 use crate::support::figures::ratio;
 use crate::support::http::ask_unix;
@@ -20,19 +18,19 @@ use crate::{NODES, Row};
 /// Posts under way at once: enough for the next group to be there while one is synced.
 const PRODUCERS: u64 = 4;
 /// Readings of a post: 240 kB, near what a request may have.
-const POST_READINGS: u16 = 3_600;
+pub(crate) const POST_READINGS: u16 = 3_600;
 /// What was posted is delivered within this, or the machine is too slow to be measured.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A configuration that is measured.
-struct Load {
-    name: &'static str,
-    batch_records: u64,
-    batch_bytes: u64,
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    pub(crate) batch_records: u64,
+    pub(crate) batch_bytes: u64,
     budget: &'static str,
 }
 
-const LOADS: [Load; 2] = [
+pub(crate) const LOADS: [Load; 2] = [
     Load { name: "at the defaults", batch_records: 500, batch_bytes: 64 << 10, budget: "50000/s" },
     Load {
         name: "at 256 KiB",
@@ -59,12 +57,7 @@ pub(crate) fn measure(binary: &Path, seconds: u64) -> Vec<Row> {
 fn measure_load(binary: &Path, seconds: u64, load: &Load) -> Vec<Row> {
     let (sink, receiver) = (Sink::start(), Receiver::start());
     let mut site = Site::new(binary, &receiver, &Plan { sync: 200, ..Plan::default() });
-    fs::write(site.data().join("ca.pem"), &sink.ca_pem).expect("budgets: cannot write");
-    site.edit_config(|config| {
-        config["cloud"]["url"] = json!(sink.url);
-        config["cloud"]["batch_records_max"] = json!(load.batch_records);
-        config["cloud"]["batch_bytes_max"] = json!(load.batch_bytes);
-    });
+    sink.take_in(&site, load);
     site.start(NODES[0]);
     site.wait_fenced(0);
     post(&site.socket(NODES[0]), 0);
@@ -141,7 +134,7 @@ fn produce(site: &Site, seconds: u64) -> u64 {
 }
 
 /// Posts readings of 65 bytes; how many were acknowledged.
-fn post(socket: &Path, producer: u64) -> u64 {
+pub(crate) fn post(socket: &Path, producer: u64) -> u64 {
     let line = format!(
         "{{\"timestamp\":1790000000000,\"thing_key\":\"7t38b9db\",\"data\":{{\"m\":{producer}}}}}\n"
     );
