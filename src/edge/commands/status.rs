@@ -34,7 +34,11 @@ pub(super) fn status(options: &Options, wanted: Wanted) -> i32 {
     loop {
         // what cannot be had now was said on standard error, and is asked for again
         if let Ok(text) = show(options, wanted, is_terminal) {
-            let code = print(&if is_terminal { over(&text) } else { text });
+            let code = print(&match (is_terminal, wanted.json) {
+                (true, _) => over(&text),
+                (false, true) => text,
+                (false, false) => format!("{text}\n"),
+            });
             if code != exit::OK {
                 return code;
             }
