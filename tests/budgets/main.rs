@@ -103,7 +103,10 @@ fn main() {
 fn print_machine(binary: &Path, scratch: &Path) {
     let size = std::fs::metadata(binary).map_or(0, |file| file.len());
     let syncs = median_and_worst(&figures::sync_times_ms(scratch, 50)).unwrap_or_default();
-    let kind = if cfg!(target_env = "musl") { "musl" } else { "not musl" };
+    // a program of glibc names its loader
+    let text = std::fs::read(binary).unwrap_or_default();
+    let is_dynamic = text.windows(9).any(|word| word == b"/ld-linux");
+    let kind = if is_dynamic { "dynamic, glibc" } else { "static" };
     println!("binary: {} kB, {kind}, {}", size / 1_000, std::env::consts::ARCH);
     println!("data directory: {}", scratch.display());
     println!("load average: {}", figures::load_average());
