@@ -269,6 +269,8 @@ impl Agent {
                 Hands::bury(self.hands.keeper.as_mut(), "keeper", ended);
                 self.take_keeper();
                 self.hands.keeper = None;
+                // an order that was lost with it has failed
+                self.hands.tally.answered(boottime_ms(), true);
                 self.event(Event::KeeperGone);
             } else if is(&self.hands.uplink) {
                 Hands::bury(self.hands.uplink.as_mut(), "uplink", ended);

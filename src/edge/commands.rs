@@ -55,12 +55,16 @@ pub fn carry_out(asked: &Asked, agent: impl FnOnce(&Options) -> i32) -> i32 {
 
 /// Prints on standard output. Nobody reading it is no failure; a full disk is.
 fn print(text: &str) -> i32 {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match try_print(text) {
         Ok(()) => exit::OK,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => exit::OK,
         Err(error) => fail(exit::TEMPORARY, &format!("cannot print: {error}")),
     }
+}
+
+fn try_print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Says on standard error why a command failed.

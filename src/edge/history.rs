@@ -4,9 +4,9 @@
 //!
 //! - Y1: nothing is decided by it, and nothing is read for it but the slots of the newest terms, each
 //!   time that the data directory is opened.
-//! - Y2: for how long nobody was master is measured by our own clock, from the last change of one
-//!   term's slot to the first sight of the next one's. Of terms that ended before it was opened the
-//!   wall times in their slots tell, if they were released: both may be of different hosts.
+//! - Y2: for how long nobody was master is measured by our own clock, from the last change that was
+//!   seen of one term's slot to the first sight of the next one's, if we looked all the while. Else
+//!   the wall times in the slots tell, of different hosts perhaps, if the one before was released.
 //! - Y3: its size is fixed.
 
 use heapless::{Deque, Vec};
@@ -14,7 +14,7 @@ use heapless::{Deque, Vec};
 use crate::engine::ident::Term;
 use crate::engine::slot::{Slot, SlotState};
 use crate::engine::status::TermStatus;
-use crate::limits::{DEPTH_EVERY_MS, DEPTHS_SHOWN_MAX, TERMS_SHOWN_MAX};
+use crate::limits::{DEPTH_EVERY_MS, DEPTHS_SHOWN_MAX, SIGHT_GAP_MS_MAX, TERMS_SHOWN_MAX};
 
 /// What was seen of the site.
 #[derive(Debug, Default)]
@@ -32,16 +32,16 @@ pub struct History {
 struct Seen {
     term: Term,
     heartbeat: u64,
-    at_ms: u64,
+    /// When it last changed before our eyes; `None`: it was there when we came.
+    changed_ms: Option<u64>,
+    looked_ms: u64,
 }
 
 impl History {
     /// Takes the slots that were found as the data directory was opened, the oldest first.
     pub fn learn(&mut self, slots: &[Slot]) {
         for slot in slots {
-            let before = self.terms.first();
-            let ended = before.map(|before| before.ended_wall_ms).filter(|ended_ms| *ended_ms > 0);
-            self.note(slot, ended.map(|ended_ms| slot.started_wall_ms.saturating_sub(ended_ms)));
+            self.note(slot, None);
         }
     }
 
@@ -51,12 +51,19 @@ impl History {
             return;
         }
         let newest = self.terms.first().map_or(0, |term| term.term);
-        let seen = self.seen.filter(|seen| seen.term == newest);
-        self.note(slot, seen.map(|seen| now_ms.saturating_sub(seen.at_ms)));
-        let is_same = |seen: &Seen| (seen.term, seen.heartbeat) == (slot.term, slot.heartbeat);
-        if !self.seen.as_ref().is_some_and(is_same) {
-            self.seen = Some(Seen { term: slot.term, heartbeat: slot.heartbeat, at_ms: now_ms });
-        }
+        let is_kept = |seen: &Seen| now_ms <= seen.looked_ms + u64::from(SIGHT_GAP_MS_MAX);
+        let seen = self.seen.filter(is_kept);
+        let last_ms = seen.filter(|seen| seen.term == newest).and_then(|seen| seen.changed_ms);
+        self.note(slot, last_ms.map(|last_ms| now_ms.saturating_sub(last_ms)));
+        let (term, heartbeat) = (slot.term, slot.heartbeat);
+        let is_same = |seen: &Seen| (seen.term, seen.heartbeat) == (term, heartbeat);
+        let changed_ms = match self.seen {
+            None => None,
+            Some(seen) if is_same(&seen) => seen.changed_ms,
+            // what changed while we did not look did so some time or other
+            Some(_) => seen.map(|_| now_ms),
+        };
+        self.seen = Some(Seen { term, heartbeat, changed_ms, looked_ms: now_ms });
     }
 
     /// Notes a term, or what became of it.
@@ -75,6 +82,10 @@ impl History {
         if self.terms.first().is_some_and(|newest| newest.term > slot.term) {
             return;
         }
+        let ended_ms = self.terms.first().map(|before| before.ended_wall_ms);
+        let by_walls_ms = ended_ms
+            .filter(|ended_ms| *ended_ms > 0)
+            .map(|ended_ms| slot.started_wall_ms.saturating_sub(ended_ms));
         if self.terms.is_full() {
             self.terms.pop();
         }
@@ -85,7 +96,7 @@ impl History {
             reason,
             started_wall_ms: slot.started_wall_ms,
             ended_wall_ms: slot.ended_wall_ms,
-            gap_ms,
+            gap_ms: gap_ms.or(by_walls_ms),
         };
         self.terms.insert(0, term).expect("Y3: room was made");
     }
@@ -164,15 +175,15 @@ mod tests {
         for (now_ms, slot) in [
             (1_000, slot(4, 1, SlotState::Active)),
             (2_000, slot(4, 2, SlotState::Active)),
-            (2_500, slot(4, 2, SlotState::Active)),
-            (9_000, slot(5, 1, SlotState::Claiming)),
-            (9_500, slot(6, 2, SlotState::Active)),
-            (10_000, released(6, 3)),
-            (10_600, slot(7, 1, SlotState::Active)),
+            (4_500, slot(4, 2, SlotState::Active)),
+            (7_000, slot(5, 1, SlotState::Claiming)),
+            (7_500, slot(6, 2, SlotState::Active)),
+            (8_000, released(6, 3)),
+            (8_600, slot(7, 1, SlotState::Active)),
         ] {
             history.watch(now_ms, &slot);
         }
-        assert_eq!(gaps(&history), [(7, Some(600)), (6, Some(7_500)), (4, None)], "Y2");
+        assert_eq!(gaps(&history), [(7, Some(600)), (6, Some(5_500)), (4, None)], "Y2");
         let ended = &history.terms()[1];
         assert_eq!(
             (ended.state, ended.reason, ended.ended_wall_ms),
@@ -184,28 +195,32 @@ mod tests {
     #[test]
     fn of_what_was_before_the_slots_tell() {
         let mut history = History::default();
-        history.learn(&[
-            released(1, 9),
-            slot(2, 5, SlotState::Active),
-            slot(3, 1, SlotState::Active),
-        ]);
-        history.watch(50_000, &slot(3, 1, SlotState::Active));
+        history.learn(&[released(1, 9), slot(2, 5, SlotState::Active), released(3, 7)]);
+        history.watch(50_000, &released(3, 7));
+        // a site that was stopped overnight: the wall times know it
         history.watch(50_500, &slot(4, 1, SlotState::Active));
-        assert_eq!(gaps(&history), [(4, Some(500)), (3, None), (2, Some(1_000)), (1, None)], "Y2");
-        history.learn(&[
-            released(3, 2),
-            slot(4, 1, SlotState::Active),
-            released(5, 9),
-            released(6, 9),
-        ]);
-        history.watch(90_000, &slot(7, 1, SlotState::Active));
-        let newest = &gaps(&history)[..4];
         assert_eq!(
-            newest,
-            [(7, None), (6, Some(1_000)), (5, None), (4, Some(500))],
-            "opened again"
+            gaps(&history),
+            [(4, Some(1_000)), (3, None), (2, Some(1_000)), (1, None)],
+            "Y2"
         );
-        assert_eq!(history.terms()[4].state, "released");
+        history.learn(&[released(4, 2), released(5, 9), slot(6, 9, SlotState::Active)]);
+        let newest = &gaps(&history)[..3];
+        assert_eq!(newest, [(6, Some(1_000)), (5, Some(1_000)), (4, Some(1_000))], "opened again");
+        assert_eq!(history.terms()[2].state, "released");
+    }
+
+    #[test]
+    fn our_own_outage_is_nobodys() {
+        let mut history = History::default();
+        history.watch(1_000, &slot(4, 1, SlotState::Active));
+        history.watch(2_000, &slot(4, 2, SlotState::Active));
+        history.watch(90_000, &slot(5, 1, SlotState::Active));
+        history.watch(91_000, &slot(6, 1, SlotState::Active));
+        assert_eq!(gaps(&history), [(6, None), (5, None), (4, None)], "Y2");
+        history.watch(91_500, &slot(6, 2, SlotState::Active));
+        history.watch(92_000, &slot(7, 1, SlotState::Active));
+        assert_eq!(gaps(&history)[0], (7, Some(500)));
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Engine {
             term: slot.term,
             state: slot.state.name(),
             silent_ms,
+            heartbeat_ms: slot.heartbeat_ms,
             fenced: slot.fenced,
             started_wall_ms: slot.started_wall_ms,
             advertise: String::try_from(advertise).unwrap_or_default(),

@@ -133,6 +133,8 @@ pub struct MasterStatus {
     pub state: &'static str,
     /// For how long its slot has not changed.
     pub silent_ms: u64,
+    /// How often it should change.
+    pub heartbeat_ms: u32,
     /// Whether it was free to forward.
     pub fenced: bool,
     /// Wall time of the term's start.

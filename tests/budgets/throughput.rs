@@ -77,7 +77,7 @@ fn measure_load(binary: &Path, seconds: u64, load: &Load) -> Vec<Row> {
     let after = spent(&site);
     let (records, bytes) = (records - taken.records, bytes - taken.bytes);
     let rate = |count: u64, time: Duration| ratio(count, 1) / time.as_secs_f64();
-    let million = |from: u64, to: u64| ratio(to - from, records);
+    let million = |from: u64, to: u64| ratio(to.saturating_sub(from), records);
     let (agent, keeper, uplink) = (
         million(before.agent_us, after.agent_us),
         million(before.keeper_us, after.keeper_us),
@@ -105,7 +105,7 @@ fn measure_load(binary: &Path, seconds: u64, load: &Load) -> Vec<Row> {
             figure: format!("bytes written per byte, {}", load.name),
             measured: format!(
                 "{:.2}; {} requests of {} kB",
-                ratio(after.written - before.written, bytes),
+                ratio(after.written.saturating_sub(before.written), bytes),
                 requests - taken.requests,
                 bytes / (requests - taken.requests).max(1) / 1_000
             ),

@@ -106,6 +106,7 @@ fn the_page_follows_a_takeover() {
     phone.wait("#term", |text| text.contains("stalled for"));
     phone.wait("#conditions", |text| text.contains("share-stalled"));
     phone.wait(&verdict("delivery"), |text| text.contains("stopped"));
+    phone.wait(&verdict("redundancy"), |text| text.contains("not known now"));
     phone.go(&seen.url(1));
     phone.wait("#term", |text| text.contains("stalled for"));
     processes::signal("CONT", &[keeper]);

@@ -73,6 +73,7 @@ pub(super) struct Master {
     pub(super) term: u32,
     pub(super) state: String<16>,
     pub(super) silent_ms: u64,
+    pub(super) heartbeat_ms: u32,
     pub(super) fenced: bool,
     pub(super) started_wall_ms: u64,
     pub(super) advertise: String<96>,

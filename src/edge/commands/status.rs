@@ -11,7 +11,7 @@ pub(super) use self::page::{ago, seconds};
 use super::client::{Failure, ask};
 use super::snapshot::Snapshot;
 use super::survey::survey;
-use super::{exit, fail, print};
+use super::{exit, fail, print, try_print};
 use crate::edge::options::Options;
 use crate::limits::WATCH_EVERY_MS;
 
@@ -31,17 +31,22 @@ pub(super) fn status(options: &Options, wanted: Wanted) -> i32 {
     if !wanted.watch {
         return show(options, wanted, is_terminal).map_or_else(|code| code, |text| print(&text));
     }
+    let mut is_old = false;
     loop {
-        // what cannot be had now was said on standard error, and is asked for again
-        if let Ok(text) = show(options, wanted, is_terminal) {
-            let code = print(&match (is_terminal, wanted.json) {
-                (true, _) => over(&text),
-                (false, true) => text,
-                (false, false) => format!("{text}\n"),
-            });
-            if code != exit::OK {
-                return code;
-            }
+        // what cannot be had now is said on standard error, in place of what was shown before
+        if is_old && is_terminal && try_print(&over("")).is_err() {
+            return exit::OK;
+        }
+        let shown = show(options, wanted, is_terminal);
+        is_old = shown.is_err();
+        let printed = shown.map(|text| match (is_terminal, wanted.json) {
+            (true, _) => try_print(&over(&text)),
+            (false, true) => try_print(&text),
+            (false, false) => try_print(&format!("{text}\n")),
+        });
+        // nobody reads any more
+        if printed.is_ok_and(|printed| printed.is_err()) {
+            return exit::OK;
         }
         thread::sleep(Duration::from_millis(u64::from(WATCH_EVERY_MS)));
     }

@@ -84,6 +84,7 @@ fn master(slot: &Slot, looked: &Looked) -> MasterStatus {
         term: slot.term,
         state: slot.state.name(),
         silent_ms: 0,
+        heartbeat_ms: slot.heartbeat_ms,
         fenced: slot.fenced,
         started_wall_ms: slot.started_wall_ms,
         advertise: record.map(|record| record.advertise.clone()).unwrap_or_default(),

@@ -71,6 +71,9 @@ fn node(page: &mut Page<'_>, status: &Status) -> fmt::Result {
             &Seconds(master.silent_ms),
         )?;
     }
+    if status.alone {
+        return Ok(());
+    }
     let live = status.nodes.iter().filter(|node| node.live && node.role != Role::Stopped);
     page.one("nodes", GAUGE, "Nodes of the site that are known.", &status.nodes.len())?;
     page.one("nodes_live", GAUGE, "Nodes of the site that run, this one among them.", &live.count())

@@ -12,7 +12,7 @@ pub(super) const KIND: &str = "text/html; charset=utf-8";
 
 /// Header lines: <https://www.w3.org/TR/CSP3/>, with the sums of the script and the style in it.
 pub(super) const LINES: &str = "Content-Security-Policy: default-src 'none'; \
-     script-src 'sha256-nrNh1k5pI99KWEOWCAyKFRstBf0KVKWfJHmZGwOBiaA='; \
+     script-src 'sha256-I/GlfTlEXI9Iw2aitBvjvy6OpZCj7UYOUg22oyhMfCI='; \
      style-src 'sha256-OZbIVFrGdhiQ2gO5DyChUqWi7ETGizrQNAi2QzZXZ9k='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'\r\n\

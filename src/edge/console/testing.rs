@@ -100,6 +100,7 @@ pub(crate) fn status(is_longest: bool) -> Status {
         term: u32::MAX,
         state: "released",
         silent_ms: u64::MAX,
+        heartbeat_ms: u32::MAX,
         fenced: false,
         started_wall_ms: u64::MAX,
         advertise: filled(),

@@ -9,6 +9,9 @@ const COLUMNS: usize = 80;
 const INDENT: usize = 12;
 /// Terms that are shown.
 const TERMS: usize = 3;
+/// Heartbeats that a master may miss until it counts as silent here, and the least time.
+const HEARTBEATS: u64 = 3;
+const SILENT_MS: u64 = 5_000;
 
 /// Who told us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +57,7 @@ pub(super) fn page(snapshot: &Snapshot, witness: Witness, is_coloured: bool) -> 
     let is_bad = !share.open || share.stalled_ms > 0;
     page.toned("share", &share_line(share, witness), Tone::bad_if(is_bad, Tone::Plain));
     let master = snapshot.master.as_ref();
-    page.toned("master", &master_line(master, witness), master_tone(snapshot));
+    page.toned("master", &master_line(master, witness), master_tone(snapshot, witness));
     if let Some(master) = master.filter(|master| !master.advertise.is_empty()) {
         page.line("", &master.advertise);
     }
@@ -110,11 +113,16 @@ fn site_line(snapshot: &Snapshot) -> String {
     }
 }
 
-fn master_tone(snapshot: &Snapshot) -> Tone {
-    match &snapshot.master {
-        None => Tone::Bad,
-        Some(master) if master.state == "released" => Tone::Warn,
-        Some(_) => Tone::Good,
+/// Only an agent that sees it go on calls it good.
+fn master_tone(snapshot: &Snapshot, witness: Witness) -> Tone {
+    let Some(master) = &snapshot.master else { return Tone::Bad };
+    let silent_ms = (HEARTBEATS * u64::from(master.heartbeat_ms)).max(SILENT_MS);
+    let is_silent = master.silent_ms > silent_ms;
+    match (witness, master.state.as_str()) {
+        (Witness::Share, _) => Tone::Plain,
+        (Witness::Agent, "active") if is_silent => Tone::Bad,
+        (Witness::Agent, "active") if snapshot.share.stalled_ms == 0 => Tone::Good,
+        (Witness::Agent, _) => Tone::Warn,
     }
 }
 
