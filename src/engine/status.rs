@@ -80,7 +80,7 @@ pub struct TermStatus {
     pub term: Term,
     /// Its master.
     pub node: NodeName,
-    /// `claiming`, `active` or `released`.
+    /// `active`, also of one that ended without a word, or `released`.
     pub state: &'static str,
     /// Why it was released; empty: it was not.
     pub reason: &'static str,

@@ -7,7 +7,7 @@
 use std::fmt::{self, Display, Write};
 
 use crate::edge::logging;
-use crate::edge::tally::{Tally, VERDICTS};
+use crate::edge::tally::{LaneTally, Tally, VERDICTS};
 use crate::engine::ident::{Lane, Role};
 use crate::engine::status::{LaneStatus, Status};
 
@@ -119,58 +119,15 @@ fn share(page: &mut Page<'_>, status: &Status, tally: &Tally) -> fmt::Result {
 
 fn journal(page: &mut Page<'_>, status: &Status, tally: &Tally) -> fmt::Result {
     page.one("terms_total", COUNTER, "Terms in which this node was master.", &tally.terms)?;
-    for (name, help, count) in [
-        ("records_journalled_total", "Records made durable.", Count(|lane| lane.journalled)),
-        (
-            "records_delivered_total",
-            "Records that the cloud accepted.",
-            Count(|lane| lane.delivered),
-        ),
-        (
-            "records_declined_total",
-            "Records that the cloud refused: kept in the declined store.",
-            Count(|lane| lane.declined),
-        ),
-        (
-            "records_dropped_total",
-            "Records given up because the journal was full.",
-            Count(|lane| lane.dropped),
-        ),
-        (
-            "journal_damaged_total",
-            "Damaged stretches of the journal that were set aside.",
-            Count(|lane| lane.damaged),
-        ),
-    ] {
-        page.family(name, COUNTER, help)?;
-        for lane in Lane::ALL {
-            page.sample(name, &[LABELS[lane.index()]], &count.0(&tally.lanes[lane.index()]))?;
-        }
+    for (name, help, count) in COUNTERS {
+        by_lane(page, name, COUNTER, help, |lane| count(&tally.lanes[lane.index()]))?;
     }
     if status.role != Role::Master {
         return Ok(());
     }
-    lanes(
-        page,
-        status,
-        "journal_waiting_bytes",
-        "Bytes of the journal that are not forwarded yet.",
-        |lane| lane.bytes,
-    )?;
-    lanes(
-        page,
-        status,
-        "journal_waiting_records",
-        "Records of this term that are not forwarded yet.",
-        |lane| lane.waiting,
-    )?;
-    lanes(
-        page,
-        status,
-        "journal_backlog",
-        "Whether segments of older terms are not forwarded yet.",
-        |lane| u64::from(lane.backlog),
-    )?;
+    for (name, help, value) in GAUGES {
+        by_lane(page, name, GAUGE, help, |lane| value(&status.journal[lane.index()]))?;
+    }
     let Some(declined) = &status.declined else { return Ok(()) };
     page.one(
         "declined_store_records",
@@ -181,17 +138,15 @@ fn journal(page: &mut Page<'_>, status: &Status, tally: &Tally) -> fmt::Result {
     page.one("declined_store_bytes", GAUGE, "Bytes of the declined store.", &declined.bytes)
 }
 
-fn lanes(
+fn by_lane(
     page: &mut Page<'_>,
-    status: &Status,
     name: &str,
+    kind: &str,
     help: &str,
-    value: fn(&LaneStatus) -> u64,
+    value: impl Fn(Lane) -> u64,
 ) -> fmt::Result {
-    page.family(name, GAUGE, help)?;
-    Lane::ALL.iter().try_for_each(|lane| {
-        page.sample(name, &[LABELS[lane.index()]], &value(&status.journal[lane.index()]))
-    })
+    page.family(name, kind, help)?;
+    Lane::ALL.iter().try_for_each(|lane| page.sample(name, &[("lane", lane.name())], &value(*lane)))
 }
 
 fn cloud(page: &mut Page<'_>, status: &Status, tally: &Tally) -> fmt::Result {
@@ -239,11 +194,39 @@ fn sources(page: &mut Page<'_>, status: &Status) -> fmt::Result {
 const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 const SUMMARY: &str = "summary";
-/// By [`Lane::index`].
-const LABELS: [(&str, &str); 2] = [("lane", "readings"), ("lane", "alerts")];
 
-/// A lane's counter.
-struct Count(fn(&crate::edge::tally::LaneTally) -> u64);
+/// A name, its help, and how it is told of a lane.
+type OfLane<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+/// What is counted of each lane's records.
+const COUNTERS: [OfLane<LaneTally>; 5] = [
+    ("records_journalled_total", "Records made durable.", |lane| lane.journalled),
+    ("records_delivered_total", "Records that the cloud accepted.", |lane| lane.delivered),
+    (
+        "records_declined_total",
+        "Records that the cloud refused: kept in the declined store.",
+        |lane| lane.declined,
+    ),
+    ("records_dropped_total", "Records given up because the journal was full.", |lane| {
+        lane.dropped
+    }),
+    ("journal_damaged_total", "Damaged stretches of the journal that were set aside.", |lane| {
+        lane.damaged
+    }),
+];
+
+/// What a master knows of each lane.
+const GAUGES: [OfLane<LaneStatus>; 3] = [
+    ("journal_waiting_bytes", "Bytes of the journal that are not forwarded yet.", |lane| {
+        lane.bytes
+    }),
+    ("journal_waiting_records", "Records of this term that are not forwarded yet.", |lane| {
+        lane.waiting
+    }),
+    ("journal_backlog", "Whether segments of older terms are not forwarded yet.", |lane| {
+        u64::from(lane.backlog)
+    }),
+];
 
 /// A span or a moment of so many ms.
 struct Seconds(u64);
